@@ -1,0 +1,69 @@
+"""fedbench: federated fine-tuning of language models on IoT data, from raw logs to the papers' tables.
+
+The door. Which runs there are is said in config/, how each step works in workflow/fedbench; the rules put them in order.
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "rules/common.smk"
+include: "rules/iot23.smk"
+include: "rules/dolly.smk"
+include: "rules/models.smk"
+include: "rules/runs.smk"
+include: "rules/scores.smk"
+include: "rules/compare.smk"
+include: "rules/report.smk"
+include: "rules/provenance.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        tables(),
+        figures(),
+        summary(),
+        provenance(),
+
+
+rule data:
+    input:
+        datasets(),
+
+
+rule models:
+    input:
+        snapshots(),
+
+
+rule runs:
+    input:
+        run_files(),
+
+
+rule scores:
+    input:
+        SCORES,
+
+
+rule tables:
+    input:
+        tables(),
+
+
+rule figures:
+    input:
+        figures(),
+
+
+rule report:
+    input:
+        summary(),

@@ -1,0 +1,95 @@
+"""One row a run, failed ones among them: what it was, how it ended, what it cost."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from fedbench.evaluation.score import model_name, write_table
+from fedbench.files import read_json
+from fedbench.spec import RunSpec
+
+SCHEMA = pa.schema(
+    [
+        ("run", pa.string()),
+        ("label", pa.string()),
+        ("study", pa.string()),
+        ("procedure", pa.string()),
+        ("model", pa.string()),
+        ("model_title", pa.string()),
+        ("model_published", pa.string()),
+        ("strategy", pa.string()),
+        ("strategy_title", pa.string()),
+        ("strategy_published", pa.string()),
+        ("seed", pa.int64()),
+        ("status", pa.string()),
+        ("message", pa.string()),
+        ("synthetic", pa.bool_()),
+        ("tier", pa.string()),
+        ("client_tier", pa.string()),
+        ("quantisation", pa.string()),
+        ("clients", pa.int64()),
+        ("rounds", pa.int64()),
+        ("versions", pa.int64()),
+        ("seconds", pa.float64()),
+        ("train_seconds", pa.float64()),
+        ("peak_rss_bytes", pa.int64()),
+        ("peak_vram_bytes", pa.int64()),
+        ("trainable_parameters", pa.int64()),
+        ("total_parameters", pa.int64()),
+        ("adapter_bytes", pa.int64()),
+        ("started", pa.string()),
+        ("finished", pa.string()),
+        ("commit", pa.string()),
+        ("dirty", pa.bool_()),
+    ]
+)
+_BASELINES = {"hist-gradient-boosting": "Gradient boosting (raw columns)", "majority": "Majority class"}
+
+
+def write_runs(folders: Sequence[Path], out: Path) -> None:
+    """Write `out` (scores/runs.parquet), one row a run folder, from its manifest.json and usage.json."""
+    write_table([_row(folder) for folder in folders], SCHEMA, out)
+
+
+def _row(folder: Path) -> dict[str, Any]:
+    manifest = read_json(folder / "manifest.json")
+    run = RunSpec.model_validate(manifest["run"])
+    usage = read_json(folder / "usage.json") if (folder / "usage.json").is_file() else {}
+    seconds = usage.get("seconds") or {}
+    return {
+        "run": folder.name,
+        "label": run.label,
+        "study": run.study,
+        "procedure": run.procedure,
+        "model": model_name(run),
+        "model_title": run.model.title if run.model else _BASELINES.get(run.baseline or "", run.baseline),
+        "model_published": run.model.published.get(run.study) if run.model else None,
+        "strategy": run.strategy.name if run.strategy else "",
+        "strategy_title": run.strategy.title if run.strategy else "",
+        "strategy_published": run.strategy.published if run.strategy else None,
+        "seed": run.seed,
+        "status": manifest["status"],
+        "message": manifest.get("message") or "",
+        "synthetic": run.synthetic,
+        "tier": run.tier,
+        "client_tier": run.client_tier.title if run.client_tier else None,
+        "quantisation": run.training.quantisation,
+        "clients": run.clients,
+        "seconds": seconds.get("total"),
+        "train_seconds": seconds.get("train"),
+        **{key: usage.get(key) for key in _USAGE},
+        **{key: manifest.get(key) for key in ("started", "finished", "commit", "dirty")},
+    }
+
+
+_USAGE = (
+    "rounds",
+    "versions",
+    "peak_rss_bytes",
+    "peak_vram_bytes",
+    "trainable_parameters",
+    "total_parameters",
+    "adapter_bytes",
+)

@@ -1,0 +1,1 @@
+"""Dolly: records -> IoT instruction set -> Self-Instruct -> splits (Edge-FIT, section III)."""

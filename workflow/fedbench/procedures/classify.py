@@ -1,0 +1,76 @@
+"""GSFS: fine-tune a transformer to classify flows, centrally or federated (Tables II and III)."""
+
+from fedbench.evaluation.latency import measure
+from fedbench.federation.client import Resident
+from fedbench.federation.simulation import simulate
+from fedbench.models.loading import load
+from fedbench.procedures.common import Stopwatch, federated_usage, held_by, train_alone, usage
+from fedbench.procedures.result import Inputs, Result, predictions
+from fedbench.spec import RunSpec
+from fedbench.training.checkpoint import Checkpoint
+from fedbench.training.examples import Examples, flows
+from fedbench.training.loop import Arrays, Trainer
+
+
+def execute(run: RunSpec, inputs: Inputs) -> Result:
+    """Train on flows and answer the test set with the central model and, federated, with every client's own."""
+    assert inputs.snapshot is not None
+    watch, data = Stopwatch(), inputs.dataset
+    names = sorted(data["label"].unique().to_list())
+    loaded = load(inputs.snapshot, "classify", run.training, names, run.seed)
+    trainer = Trainer(loaded, run.training)
+    classes = [names.index(label) for label in data["label"].to_list()]
+    everything = flows(loaded.tokenizer, data["text"].to_list(), classes, run.training.max_length)
+    split = data["split"].to_list()
+    part = {name: everything.take([k for k, s in enumerate(split) if s == name]) for name in set(split)}
+    test = data.filter(data["split"] == "test")
+    truth = test["label"].to_list()
+    load_seconds = watch.lap()
+    checkpoint = Checkpoint(inputs.checkpoints.with_suffix(".safetensors"), run.folder)
+
+    def answer(scope: str, client: int) -> list[dict[str, object]]:
+        predicted = [names[k] for k in trainer.classify(part["test"])]
+        return predictions(test, truth, predicted, scope=scope, client=client)
+
+    result = Result()
+    if run.procedure == "federated":
+        resident = Resident(
+            trainer,
+            [everything.take(rows) for rows in held_by(inputs, run.clients, "train")],
+            [everything.take(rows) for rows in held_by(inputs, run.clients, "validation")],
+            run.seed,
+        )
+
+        def evaluate(arrays: Arrays) -> tuple[float, float]:
+            trainer.load(arrays)
+            return trainer.evaluate(part["validation"])
+
+        outcome = simulate(run, resident, trainer.arrays(), evaluate, checkpoint, inputs.bar.reached)
+        train_seconds, tokens, padding = outcome.train_seconds, outcome.tokens, outcome.padding
+        watch.lap()
+        for client, arrays in sorted(outcome.clients.items()):
+            trainer.load(arrays)
+            result.predictions += answer("client", client)
+        trainer.load(outcome.arrays)
+        result.history, result.message = outcome.history, outcome.note
+        result.usage |= federated_usage(outcome)
+    else:
+        alone = train_alone(run, trainer, part["train"], part["validation"], checkpoint, inputs)
+        train_seconds, tokens, padding = alone.seconds, alone.tokens, alone.padding
+        result.history = alone.history
+        watch.lap()
+    result.predictions += answer("central", -1)
+    evaluate_seconds = watch.lap()
+    result.adapter = trainer.arrays()
+    result.usage |= {
+        **usage(loaded, trainer, tokens, padding, everything.truncated),
+        "seconds": {"load": load_seconds, "train": train_seconds, "evaluate": evaluate_seconds},
+        "latency_ms": measure(lambda text: _classify(trainer, text), test["text"].to_list(), run.latency_requests),
+    }
+    checkpoint.clear()
+    return result
+
+
+def _classify(trainer: Trainer, text: str) -> int:
+    one: Examples = flows(trainer.loaded.tokenizer, [text], [0], trainer.spec.max_length)
+    return trainer.classify(one)[0]

