@@ -45,3 +45,111 @@ RUN_FILES = ("adapter.safetensors", "history.parquet", "predictions.parquet", "u
 def any_of(names):
     """A regular expression for exactly these names; where there are none, one that matches nothing."""
     return "|".join(map(re.escape, sorted(names))) or "(?!)"
+
+
+def keys(spec, *names):
+    """The named keys of a specification as JSON: what a stage may see, and the only edits that rerun it."""
+    return spec.model_dump_json(include=set(names))
+
+
+def originals(source, *patterns):
+    """The files of a mirror, as inputs, so that a new or changed one is noticed; a synthetic source has none."""
+    if not isinstance(source, MirrorSource):
+        return []
+    folder = Path(source.path)
+    found = (path for pattern in source.files or patterns for path in folder.glob(pattern))
+    return sorted({str(path) for path in found if path.is_file()})
+
+
+# --- what a run needs ---
+
+
+def dataset(wildcards):
+    """The data set of a run and who holds what of it."""
+    folder = IOT23 if RUNS[wildcards.run].study == "gsfs" else DOLLY
+    return {"dataset": f"{folder}/dataset.parquet", "clients": f"{folder}/clients.parquet"}
+
+
+def snapshot(wildcards):
+    """The base model of a run; a classical baseline has none."""
+    model = RUNS[wildcards.run].model
+    return f"{SNAPSHOTS}/{model.name}-{model.digest()}" if model else []
+
+
+def run_code(wildcards):
+    """The fingerprint of the code that a run executes: its own procedure and strategy, and no other."""
+    run = RUNS[wildcards.run]
+    procedure = {"baseline": "baseline", "gsfs": "classify", "edge-fit": "instruct"}
+    used = [f"procedures.{procedure['baseline' if run.baseline else run.study]}"]
+    if run.strategy:
+        used.append(f"federation.strategies.{run.strategy.kind}")
+    return code_digest("running", *used, without={f"procedures.{name}" for name in procedure.values()} - set(used))
+
+
+def memory(wildcards, input):
+    """Megabytes to set aside for a run: the libraries, and the base model with activations and gradients."""
+    folder = snapshot(wildcards)
+    weights = [path.stat().st_size for path in Path(folder).iterdir()] if folder else []
+    return 1000 + 4 * sum(weights) // 2**20
+
+
+# --- what the targets are ---
+
+TABLES = captions.table_names(EXPERIMENT)
+FIGURES = captions.figure_names(EXPERIMENT)
+TABLE_CODE = code_digest("reporting.build", without=["reporting.figures", "reporting.page"])
+
+
+def run_files(name=None):
+    """All files of all runs, or one of the five."""
+    return [f"{RESULTS}/runs/{run}/{file}" for run in RUNS for file in ([name] if name else RUN_FILES)]
+
+
+def datasets():
+    """The data sets that the experiment uses, with their partitions over clients."""
+    folders = [folder for folder, spec in ((IOT23, GSFS), (DOLLY, EDGE_FIT)) if spec]
+    leakage = [f"{IOT23}/leakage.csv"] if GSFS else []
+    return [f"{folder}/{name}.parquet" for folder in folders for name in ("dataset", "clients")] + leakage
+
+
+def ledgers():
+    """What each stage did to the rows of each class."""
+    stages = {IOT23: ("clean", "sample", "split") if GSFS else (), DOLLY: ("filter", "augment", "split") if EDGE_FIT else ()}
+    return [f"{folder}/{stage}-ledger.json" for folder, names in stages.items() for stage in names]
+
+
+def snapshots():
+    """The base models of all runs."""
+    return [f"{SNAPSHOTS}/{name}" for name in MODELS]
+
+
+def tables(suffixes=("md", "csv", "tex", "html")):
+    """Every table in every format."""
+    return [f"{RESULTS}/tables/{name}.{suffix}" for name in TABLES for suffix in suffixes]
+
+
+def table_files(stem):
+    """One table as Markdown, CSV, LaTeX and HTML; the last is what the report shows."""
+    shown = report(
+        f"{stem}.html",
+        category="Tables",
+        subcategory="Beside the papers" if stem.endswith("-verdict") else "Ours",
+        caption="../workflow/report/table.rst",
+        labels={"table": Path(stem).name},
+    )
+    return [f"{stem}.md", f"{stem}.csv", f"{stem}.tex", shown]
+
+
+def figures():
+    """Every figure, for screens and for print."""
+    return [f"{RESULTS}/figures/{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png")]
+
+
+def summary():
+    """The page that gathers tables and figures."""
+    return [f"{RESULTS}/summary.html"]
+
+
+def provenance():
+    """Where the results come from."""
+    return [f"{RESULTS}/manifest.json", f"{RESULTS}/config.resolved.yaml"]

@@ -1,7 +1,8 @@
 """From all records to an IoT instruction set: categories out, then a ranking by IoT relevance (Edge-FIT, III-A).
 
 The paper's second filter rule was lost, so the definition here is a declared choice: records that name an IoT thing
-(`LEXICON`, whole words only: "patriot" does not name "IoT") come first, the others follow by similarity to `REFERENCE`.
+(`LEXICON`, whole words only: "patriot" does not name "IoT") come first, the others follow by similarity to `REFERENCE` and
+to the records that matched.
 """
 
 import re
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -39,7 +41,7 @@ sensor data and detects anomalies and faults. Energy, electricity, battery, wate
 measured in rooms of a house, in buildings, cars, factories, farms and cities. Technology, internet, electronics,
 engineering, machines and computers, television, speaker, camera, refrigerator, oven, washing machine, door, window.
 """
-"""What IoT records talk about; similarity is the TF-IDF cosine with this text."""
+"""What IoT records talk about."""
 
 _STRICT = re.compile(rf"(?<![\w])(?:{'|'.join(re.escape(term) for term in LEXICON)})(?![\w])", re.IGNORECASE)
 
@@ -66,9 +68,9 @@ def filter_iot(sources: Path, spec: InstructionsSpec, out: Path, ledger: Path) -
     if candidates.is_empty():
         raise FedbenchError("every record is excluded", where=sources, remedy="Name fewer categories under `exclude`.")
     texts = [" ".join(row) for row in candidates.select("instruction", "context", "response").iter_rows()]
+    matches = [strict_match(text) for text in texts]
     candidates = candidates.with_columns(
-        pl.Series("strict_match", [strict_match(text) for text in texts]),
-        pl.Series("similarity", similarity(texts)),
+        pl.Series("strict_match", matches), pl.Series("similarity", similarity(texts, matches))
     )
     order = ["strict_match", "similarity", "row_id"]
     kept = candidates.sort(order, descending=[True, True, False]).head(spec.keep).sort("row_id")
@@ -85,7 +87,10 @@ def filter_iot(sources: Path, spec: InstructionsSpec, out: Path, ledger: Path) -
                 _step("rank", candidates, kept, f"lexicon matches, then TF-IDF similarity; wanted {spec.keep}{short}"),
             ],
             "wanted": spec.keep,
-            "strict_matches": {"candidates": int(candidates["strict_match"].sum()), "kept": int(kept["strict_match"].sum())},
+            "strict_matches": {
+                "candidates": int(candidates["strict_match"].sum()),
+                "kept": int(kept["strict_match"].sum()),
+            },
             "lowest_similarity": float(kept.filter(~pl.col("strict_match"))["similarity"].min() or 0.0),
         },
     )
@@ -96,11 +101,18 @@ def strict_match(text: str) -> bool:
     return _STRICT.search(text) is not None
 
 
-def similarity(texts: Sequence[str]) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
-    """Return the TF-IDF cosine of each text with REFERENCE, in [0, 1]; weights come from `texts` and REFERENCE."""
+def similarity(texts: Sequence[str], matches: Sequence[bool]) -> npt.NDArray[np.float64]:
+    """Return the TF-IDF cosine of each text with the IoT direction, in [0, 1].
+
+    That direction is the vector of REFERENCE plus the mean vector of the texts that match the lexicon (relevance
+    feedback after Rocchio, equal weights), so that the ranking also reaches words which REFERENCE does not hold.
+    """
     vectors = TfidfVectorizer(stop_words="english", sublinear_tf=True).fit_transform([*texts, REFERENCE])
+    direction = vectors[-1].toarray().ravel()
+    if any(matches):
+        direction = direction + np.asarray(vectors[np.flatnonzero(matches)].mean(axis=0)).ravel()
     # Rounded, so that the ranking does not hang on the last bit of a sum.
-    return np.round(np.asarray((vectors[:-1] @ vectors[-1].T).todense(), dtype=np.float64).ravel(), 9)
+    return np.asarray(np.round(vectors[:-1] @ (direction / np.linalg.norm(direction)), 9), dtype=np.float64)
 
 
 def _step(step: str, before: pl.DataFrame, after: pl.DataFrame, reason: str) -> dict[str, object]:

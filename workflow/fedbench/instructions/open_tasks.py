@@ -28,31 +28,55 @@ TRIGGERS = [
     ("somebody rings at {room} doorbell {serial}", "doorbell.pressed", "doorbell {serial}"),
 ]
 CAUSES = [
-    ("loses its connection whenever {person} runs the microwave oven", "both use the 2.4 GHz band",
-     "move it to another channel or closer to the access point"),
-    ("reports motion in the {room} during {weather} with nobody there", "moving warm air deceives its infrared eye",
-     "turn it away from windows and vents"),
-    ("empties its battery within {some} days", "a weak mesh link makes it send everything again and again",
-     "add a powered repeater near the {room}"),
-    ("answers {few} seconds late each {weekday}", "every command takes the way through the cloud",
-     "let hub {serial} run the automation locally"),
-    ("shows {few} degrees more than the wall thermometer", "it hangs above a warm {appliance}",
-     "mount it on an inner wall of the {room}"),
-    ("forgets its schedule after each power cut", "its clock has no buffer battery",
-     "let hub {serial} keep the schedule and send it again"),
+    (
+        "loses its connection whenever {person} runs the microwave oven",
+        "both use the 2.4 GHz band",
+        "move it to another channel or closer to the access point",
+    ),
+    (
+        "reports motion in the {room} during {weather} with nobody there",
+        "moving warm air deceives its infrared eye",
+        "turn it away from windows and vents",
+    ),
+    (
+        "empties its battery within {some} days",
+        "a weak mesh link makes it send everything again and again",
+        "add a powered repeater near the {room}",
+    ),
+    (
+        "answers {few} seconds late each {weekday}",
+        "every command takes the way through the cloud",
+        "let hub {serial} run the automation locally",
+    ),
+    (
+        "shows {few} degrees more than the wall thermometer",
+        "it hangs above a warm {appliance}",
+        "mount it on an inner wall of the {room}",
+    ),
+    (
+        "forgets its schedule after each power cut",
+        "its clock has no buffer battery",
+        "let hub {serial} keep the schedule and send it again",
+    ),
 ]
 NEEDS = [
-    "wants to save energy while {errand} takes half the day", "works nights and sleeps until {time}",
-    "often forgets the {appliance} in the {room}", "uses a wheelchair and cannot reach the {room} switches",
-    "hears badly and misses the doorbell of {place}", "has {pet} that stays alone in the {room}",
-    "likes {doing} late without waking {family}", "fears a frozen pipe in the {room} when there is {weather}",
+    "wants to save energy while {errand} takes half the day",
+    "works nights and sleeps until {time}",
+    "often forgets the {appliance} in the {room}",
+    "uses a wheelchair and cannot reach the {room} switches",
+    "hears badly and misses the doorbell of {place}",
+    "has {pet} that stays alone in the {room}",
+    "likes {doing} late without waking {family}",
+    "fears a frozen pipe in the {room} when there is {weather}",
 ]
 IDEAS = [
     "let a motion sensor in the {room} switch the {colour} lamps off after {few} minutes",
     "have plug {serial} cut the power of the {appliance} at {time}",
     "send {person} a message when the {room} door stays open longer than {some} seconds",
-    "open the blinds slowly at {time} on {weekday}", "flash the {room} lamps {colour} when somebody rings",
-    "lower the {room} heating by {few} degrees while nobody is in", "read reminders aloud on the {room2} speaker",
+    "open the blinds slowly at {time} on {weekday}",
+    "flash the {room} lamps {colour} when somebody rings",
+    "lower the {room} heating by {few} degrees while nobody is in",
+    "read reminders aloud on the {room2} speaker",
     "close the main water valve when a leak is found beside the {appliance}",
 ]
 EVENTS = [

@@ -46,7 +46,18 @@ def generate(rows: int, seed: int) -> Iterator[Record]:
 
 
 def _open_qa(rng: random.Random, iot: bool) -> Texts:
-    ask = rng.choice(["", "Please tell me: ", "In one sentence: ", "I was wondering: ", f"{rng.choice(PEOPLE)} asks: "])
+    question, answer = _fact(rng, iot)
+    if rng.random() < 0.15:
+        return question, "", answer
+    second, more = _fact(rng, iot)
+    if second == question:
+        return question, "", answer
+    link = rng.choice(["", "Also: ", "And then: ", f"{rng.choice(PEOPLE)} would like to know as well: "])
+    return f"{question} {link}{second}", "", f"{answer} {more}"
+
+
+def _fact(rng: random.Random, iot: bool) -> tuple[str, str]:
+    """Return a question and its answer."""
     if iot:
         device, purpose, radio, kind = rng.choice(DEVICES)
         question, answer = rng.choice(
@@ -68,7 +79,7 @@ def _open_qa(rng: random.Random, iot: bool) -> Texts:
                 (f"How long does {dish} take?", f"About {minutes} minutes: {verb} the {main} and season it."),
             ]
         )
-    return ask + question, "", answer
+    return question, answer
 
 
 def _general_qa(rng: random.Random, iot: bool) -> Texts:
@@ -87,10 +98,10 @@ def _general_qa(rng: random.Random, iot: bool) -> Texts:
     first, second = rng.sample(ADVICE, 2)
     question = rng.choice(
         [
-            f"Why do people enjoy {hobby}?",
-            f"How can {person} get better at {hobby}?",
+            f"Why do people of {rng.choice(CITIES)[0]} enjoy {hobby}?",
+            f"How can {person} get better at {hobby} in {rng.randint(2, 9)} hours a week?",
             f"Is {hobby} a good hobby for {person}, who likes {rng.choice(HOBBIES)}?",
-            f"How expensive is {hobby}, and how does one begin?",
+            f"How expensive is {hobby} for {person}, and how does one begin at {rng.randint(9, 80)}?",
         ]
     )
     return question, "", f"Many people find {hobby} rewarding. It helps to {first} and to {second}."
@@ -100,7 +111,14 @@ def _classification(rng: random.Random, iot: bool) -> Texts:
     verb = rng.choice(["Classify", "Label", "Categorise"])
     if iot and rng.random() < 0.5:
         device, purpose, _, kind = rng.choice(DEVICES)
-        detail = rng.choice(["", f", which {purpose}", f" of {rng.choice(PEOPLE)}", f" from batch {rng.randint(10, 99)}"])
+        detail = rng.choice(
+            [
+                "",
+                f", which {purpose}",
+                f" {rng.randint(10, 99)} of {rng.choice(PEOPLE)}",
+                f" from batch {rng.randint(100, 999)}",
+            ]
+        )
         return f"{verb} this device as 'Sensor' or 'Actuator': {device}{detail}", "", f"{kind.capitalize()}"
     if iot:
         chosen = rng.sample(DEVICES, 4)
@@ -109,7 +127,9 @@ def _classification(rng: random.Random, iot: bool) -> Texts:
         return f"{verb} each of the following as a sensor or an actuator: {names}", "", answer
     if rng.random() < 0.3:
         animal, family, home, _ = rng.choice(ANIMALS)
-        where = rng.choice(["", f" seen near {home}", f" that {rng.choice(PEOPLE)} drew"])
+        where = rng.choice(
+            ["", f" seen near {home} by {rng.choice(PEOPLE)}", f" on photograph {rng.randint(100, 999)}"]
+        )
         return (
             f"{verb} this animal as 'Mammal', 'Bird', 'Reptile' or 'Fish': {animal}{where}",
             "",
@@ -131,13 +151,23 @@ def _passage(rng: random.Random, iot: bool) -> tuple[str, str, str, str]:
             f"In {year} {person} fitted {count} units of a {device} in a block of flats in {city}. Each one {purpose} and "
             f"talks to the hub over {radio}. After a month the network ran without a fault."
         )
-        return text, f"How many units of the {device} did {person} fit?", f"{count} units.", f"{person} fitted a {device} network in {city}."
+        return (
+            text,
+            f"How many units of the {device} did {person} fit?",
+            f"{count} units.",
+            f"{person} fitted a {device} network in {city}.",
+        )
     animal, family, home, food = rng.choice(ANIMALS)
     text = (
         f"In {year} {person} of {city} in {country} wrote a report on the {animal}, a {family} of {home}. It was seen {count} "
         f"times, and {food} made up most of what it ate."
     )
-    return text, f"Which {family} did {person} of {city} report on?", f"The {animal}.", f"{person} counted the {animal} {count} times in {year}."
+    return (
+        text,
+        f"Which {family} did {person} of {city} report on?",
+        f"The {animal}.",
+        f"{person} counted the {animal} {count} times in {year}.",
+    )
 
 
 def _closed_qa(rng: random.Random, iot: bool) -> Texts:

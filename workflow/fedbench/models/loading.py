@@ -41,7 +41,10 @@ def load(snapshot: Path, task: Task, training: TrainingSpec, labels: list[str] |
     """
     from peft import LoraConfig, TaskType, get_peft_model
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.set_verbosity_error()  # a new classification head is meant to be missing from the checkpoint
+    logging.disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(snapshot)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

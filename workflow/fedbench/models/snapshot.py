@@ -98,6 +98,13 @@ def _check(path: Path, expected: str, name: str) -> None:
         )
 
 
+def _quiet() -> None:
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
 def convert_gguf(gguf: Path, folder: Path) -> None:
     """Convert a GGUF file once into a bfloat16 safetensors snapshot in `folder`.
 
@@ -109,6 +116,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     from transformers.utils.quantization_config import GgufConfig
 
     read_gguf(gguf)
+    _quiet()
     # Without `dequantize=True` the model loads but cannot be saved (transformers 5.23).
     quantised = GgufConfig(gguf_file=gguf.name, dequantize=True)
     model = AutoModelForCausalLM.from_pretrained(
@@ -179,6 +187,7 @@ def _random(weights: RandomWeights, made: Path) -> None:
 
     from fedbench.models.architectures import architecture
 
+    _quiet()
     special = ["<pad>", "<unk>", "<s>", "</s>"]
     trained = ByteLevelBPETokenizer()
     trained.train_from_iterator(

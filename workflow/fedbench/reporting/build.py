@@ -6,7 +6,9 @@ from typing import Any
 import pandas as pd
 
 from fedbench.errors import FedbenchError
-from fedbench.reporting import captions, figures, ledgers, page
+from fedbench.reporting import captions, ledgers
+from fedbench.reporting import figures as drawing
+from fedbench.reporting import page as summary
 from fedbench.reporting.comparisons import PAPER_COMPARISONS
 from fedbench.reporting.results import Results
 from fedbench.reporting.tables import PAPER_TABLES
@@ -22,7 +24,7 @@ TABLES = (
     "leakage",
     "runs",
 )
-FIGURES = tuple(figures.FIGURES)
+FIGURES = tuple(drawing.FIGURES)
 
 
 def tables(experiment: Experiment, results: Path, published: Path = PUBLISHED) -> None:
@@ -70,13 +72,19 @@ def figure_names(experiment: Experiment) -> list[str]:
 def figure(name: str, experiment: Experiment, results: Path, published: Path = PUBLISHED) -> None:
     """Write one figure to `results`/figures as .svg and .png."""
     _check(name, figure_names(experiment), "figure", experiment)
-    drawn = figures.FIGURES[name](experiment, Results.read(results), published)
-    figures.save(drawn, results / "figures" / name, synthetic=captions.is_synthetic(experiment, name))
+    drawn = drawing.draw(name, experiment, Results.read(results), published)
+    drawing.save(drawn, results / "figures" / name, synthetic=captions.is_synthetic(experiment, name))
 
 
-def page_file(experiment: Experiment, results: Path, config_text: str, provenance: dict[str, Any]) -> Path:
+def figures(experiment: Experiment, results: Path, published: Path = PUBLISHED) -> None:
+    """Write every figure of the experiment to `results`/figures."""
+    for name in figure_names(experiment):
+        figure(name, experiment, results, published)
+
+
+def page(experiment: Experiment, results: Path, config_text: str, provenance: dict[str, Any]) -> Path:
     """Write `results`/summary.html from the tables and figures already written, and return its path."""
-    return page.write(
+    return summary.write(
         experiment, Results.read(results), table_names(experiment), figure_names(experiment), config_text, provenance
     )
 

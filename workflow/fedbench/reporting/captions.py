@@ -37,6 +37,30 @@ FIGURES = {
 }
 
 
+TITLES = {
+    "gsfs-table1": "Table I: data set",
+    "gsfs-table2": "Table II: models",
+    "gsfs-table3": "Table III: strategies",
+    "gsfs-fig2": "Figure 2: loss curves",
+    "gsfs-strategies": "Accuracy against bytes uploaded",
+    "gsfs-uploads": "Who uploaded when, and why",
+    "edge-fit-table3": "Table III: procedures",
+    "edge-fit-table4": "Table IV: memory and F1",
+    "edge-fit-rounds": "Round by round",
+    "edge-fit-bars": "F1 of the four procedures",
+    "data-iot23": "IoT-23, step by step",
+    "data-dolly": "Dolly, step by step",
+    "leakage": "Leakage",
+    "runs": "Every run",
+}
+
+
+def title(name: str) -> str:
+    """Return the short heading of a table or figure."""
+    paper = name.removesuffix("-verdict")
+    return TITLES[paper] if paper == name else f"{TITLES[paper].split(':')[0]} beside the published values"
+
+
 def studies(name: str) -> tuple[str, ...]:
     """Return the studies that a table or figure is about."""
     if name.startswith("gsfs") or name in ("data-iot23", "leakage"):

@@ -42,7 +42,7 @@ _TABLE3 = {
 }
 _SCOPES = {"central model": "central", "client model (avg)": "client"}
 _RATIOS = (("FedAvg", "GSFS (Proposed)"), ("FedOpt", "GSFS (Proposed)"), ("FedAvg", "FedOpt"))
-_EDGE_FIT_ROWS = {
+EDGE_FIT_ROWS = {
     "Base Llama 2 (7B)": "zero-shot",
     "Local-Only (Avg.)": "local-only",
     "Centralized Fine-Tuning": "centralised",
@@ -146,7 +146,7 @@ def edge_fit_table3(experiment: Experiment, results: Results, published: pd.Data
     names = {"F1-score": "F1"}
     for model in _edge_fit_models(experiment):
         for row, column, value in _cells(published, "III"):
-            procedure = _EDGE_FIT_ROWS[row]
+            procedure = EDGE_FIT_ROWS[row]
             group = results.select("edge-fit", procedure, model=model)
             if group.first("model_published", _EDGE_FIT_MODEL) != _EDGE_FIT_MODEL:
                 continue

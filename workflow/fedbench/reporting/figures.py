@@ -1,5 +1,6 @@
 """The figures: loss curves, strategies, uploads, rounds and procedures, as SVG and PNG that do not change by themselves."""
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fedbench.files import atomic
+from fedbench.reporting.comparisons import EDGE_FIT_ROWS
 from fedbench.reporting.results import Estimate, Group, Measure, Results
 from fedbench.reporting.tables import PROCEDURES, STRATEGY, edge_fit_scope, gsfs
 from fedbench.reporting.verdicts import read_published
@@ -48,6 +50,12 @@ STYLE: dict[str, Any] = {
 }
 
 
+def draw(name: str, experiment: Experiment, results: Results, published: Path) -> Figure:
+    """Draw one of `FIGURES` in the house style."""
+    with matplotlib.rc_context(STYLE):
+        return FIGURES[name](experiment, results, published)
+
+
 def save(figure: Figure, stem: Path, *, synthetic: bool) -> None:
     """Write `stem`.svg and .png, the same bytes for the same data; synthetic data are named in the picture."""
     if synthetic:
@@ -64,8 +72,11 @@ def loss_curves(experiment: Experiment, results: Results, published: Path) -> Fi
     figure, (left, right) = _canvas(9.2, 3.6, 2)
     for colour, name in zip(_colours(), spec.models, strict=False):
         group = results.select("gsfs", "centralised", model=name)
-        for k, history in enumerate(_histories(group)):
+        histories = list(_histories(group))
+        for k, history in enumerate(histories):
             _loss_by_step(left, history, colour, group.first("model_title", name) if k == 0 else None)
+        if not histories:
+            left.plot([], [], ":", color=colour, label=f"{group.first('model_title', name)}: not run")
     _axes(left, "Fine-tuned on all data", "optimiser step", "loss", "faint: training, running mean; dots: validation")
     for colour, name in zip(_colours(), spec.strategies, strict=False):
         group = results.select("gsfs", "federated", strategy=name)
@@ -85,16 +96,18 @@ def strategies(experiment: Experiment, results: Results, published: Path) -> Fig
             both = accuracy.join(sent["value"].rename("sent")).dropna(subset=["value", "sent"])
             if both.empty:
                 continue
-            panel.scatter(both["sent"], both["value"], s=14, color=colour, alpha=0.45, marker=marker, linewidths=0)
+            panel.scatter(both["sent"], both["value"], s=22, color=colour, marker=marker, edgecolors="white", linewidths=0.7, zorder=4)
             mean = both.mean()
             spread = [[max(0.0, mean["value"] - mean["low"])], [max(0.0, mean["high"] - mean["value"])]]
             label = f"{group.first('strategy_title', name)} (n = {len(both)})"
             panel.errorbar(
-                mean["sent"], mean["value"], yerr=spread, fmt=marker, color=colour, markersize=8, capsize=3, label=label
+                mean["sent"], mean["value"], yerr=spread, fmt=marker, color=colour, markersize=9, capsize=3, label=label
             )
-        _axes(panel, title, "uploaded by all clients, MiB", "accuracy")
+        _axes(panel, title, "uploaded by all clients, MiB", "accuracy", legend=False)
+        panel.margins(x=0.1, y=0.1)
         panel.set_xlim(left=0)
-        panel.margins(x=0.15, y=0.15)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return figure
 
 
@@ -139,6 +152,7 @@ def edge_fit_rounds(experiment: Experiment, results: Results, published: Path) -
             if curves:
                 _band(right, curves, colour, style, f"{title}, {'F1 (macro)' if quality == 'f1_macro' else quality}")
     _axes(left, "Loss", "round", "loss", "dashed: training; solid: validation")
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
     _axes(right, "Quality of the global model", "round", "share")
     if not right.lines:
         right.text(0.5, 0.5, "rounds were not evaluated", ha="center", va="center", transform=right.transAxes, color="#777777")
@@ -164,7 +178,7 @@ def edge_fit_bars(experiment: Experiment, results: Results, published: Path) -> 
             _whisker(panel, x, estimate)
     printed = read_published(published, "edge-fit")
     printed = printed[(printed["table"] == "III") & (printed["column"] == "F1-score")]
-    values = dict(zip(PROCEDURES, printed["value"], strict=True))
+    values = {EDGE_FIT_ROWS[row]: value for row, value in zip(printed["row"], printed["value"], strict=True)}
     shown = [(place, values[procedure]) for place, procedure in enumerate(spec.procedures)]
     panel.scatter(*zip(*shown, strict=True), marker="D", s=42, color="white", edgecolors="black", zorder=5, label="published, Llama 2 (7B)")
     panel.set_xticks(range(len(spec.procedures)), [PROCEDURES[p][0].replace(" (mean", "\n(mean") for p in spec.procedures])
@@ -186,13 +200,12 @@ FIGURES: dict[str, Callable[[Experiment, Results, Path], Figure]] = {
 
 def _canvas(width: float, height: float, panels: int, **options: Any) -> tuple[Figure, list[Axes]]:
     """Return a figure, not known to pyplot, with a row of panels."""
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, list(figure.subplots(1, panels, squeeze=False, **options)[0])
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, list(figure.subplots(1, panels, squeeze=False, **options)[0])
 
 
 def _colours() -> Iterator[str]:
-    yield from COLOURS
+    yield from itertools.cycle(COLOURS)
 
 
 def _axes(panel: Axes, title: str, x: str, y: str, hint: str = "", *, legend: bool = True) -> None:
@@ -229,6 +242,8 @@ def _loss_by_round(panel: Axes, histories: list[pd.DataFrame], colour: str, labe
         curves = [curve for curve in curves if len(curve)]
         if curves:
             _band(panel, curves, colour, style, label if named else None)
+    if not histories:
+        panel.plot([], [], ":", color=colour, label=f"{label}: not run")
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 

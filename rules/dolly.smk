@@ -1,0 +1,112 @@
+# Dolly. Takes instruction records (made, or from a mirror); leaves dataset.parquet, clients.parquet and the ledgers
+# that account for every record on the way.
+
+
+rule dolly_fetch:
+    input:
+        originals(INSTRUCTIONS.source, "**/databricks-dolly-15k.jsonl") if INSTRUCTIONS else [],
+    output:
+        records=directory(f"{DOLLY}/records"),
+        sources=f"{DOLLY}/sources.json",
+    params:
+        spec=keys(INSTRUCTIONS, "source") if INSTRUCTIONS else None,
+        code=code_digest("instructions.fetch"),
+    log:
+        f"{RESULTS}/logs/dolly/fetch.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/dolly/fetch.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Dolly: fetching the records"
+    script:
+        "../workflow/scripts/dolly_fetch.py"
+
+
+rule dolly_filter:
+    input:
+        records=rules.dolly_fetch.output.records,
+        sources=rules.dolly_fetch.output.sources,
+    output:
+        filtered=f"{DOLLY}/filtered.parquet",
+        ledger=f"{DOLLY}/filter-ledger.json",
+    params:
+        spec=keys(INSTRUCTIONS, "source", "exclude", "keep") if INSTRUCTIONS else None,
+        code=code_digest("instructions.filtering"),
+    log:
+        f"{RESULTS}/logs/dolly/filter.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/dolly/filter.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Dolly: records about the Internet of Things"
+    script:
+        "../workflow/scripts/dolly_filter.py"
+
+
+rule dolly_augment:
+    input:
+        filtered=rules.dolly_filter.output.filtered,
+    output:
+        augmented=f"{DOLLY}/augmented.parquet",
+        ledger=f"{DOLLY}/augment-ledger.json",
+    params:
+        spec=keys(INSTRUCTIONS, "source", "self_instruct") if INSTRUCTIONS else None,
+        seed=EXPERIMENT.seed,
+        code=code_digest("instructions.self_instruct"),
+    log:
+        f"{RESULTS}/logs/dolly/augment.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/dolly/augment.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Dolly: Self-Instruct"
+    script:
+        "../workflow/scripts/dolly_augment.py"
+
+
+rule dolly_dataset:
+    input:
+        augmented=rules.dolly_augment.output.augmented,
+    output:
+        dataset=f"{DOLLY}/dataset.parquet",
+        ledger=f"{DOLLY}/split-ledger.json",
+    params:
+        spec=keys(INSTRUCTIONS, "source", "test", "validation") if INSTRUCTIONS else None,
+        seed=EXPERIMENT.seed,
+        code=code_digest("instructions.dataset"),
+    log:
+        f"{RESULTS}/logs/dolly/dataset.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/dolly/dataset.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Dolly: held-out test"
+    script:
+        "../workflow/scripts/dolly_dataset.py"
+
+
+rule dolly_clients:
+    input:
+        dataset=rules.dolly_dataset.output.dataset,
+    output:
+        clients=f"{DOLLY}/clients.parquet",
+    params:
+        spec=INSTRUCTIONS.clients.model_dump_json() if INSTRUCTIONS else None,
+        seed=EXPERIMENT.seed,
+        by="category",
+        device=None,
+        code=code_digest("partition"),
+    log:
+        f"{RESULTS}/logs/dolly/clients.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/dolly/clients.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Dolly: records to clients"
+    script:
+        "../workflow/scripts/clients.py"

@@ -1,0 +1,134 @@
+# IoT-23. Takes Zeek connection logs (made, or from a mirror); leaves dataset.parquet, clients.parquet and the ledgers
+# that account for every row on the way.
+
+
+rule iot23_fetch:
+    input:
+        originals(FLOWS.source, "**/conn.log*") if FLOWS else [],
+    output:
+        logs=directory(f"{IOT23}/logs"),
+        sources=f"{IOT23}/sources.json",
+    params:
+        spec=keys(FLOWS, "source") if FLOWS else None,
+        code=code_digest("flows.fetch"),
+    log:
+        f"{RESULTS}/logs/iot23/fetch.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/iot23/fetch.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "IoT-23: fetching the logs"
+    script:
+        "../workflow/scripts/iot23_fetch.py"
+
+
+rule iot23_clean:
+    input:
+        logs=rules.iot23_fetch.output.logs,
+        sources=rules.iot23_fetch.output.sources,
+    output:
+        flows=f"{IOT23}/flows.parquet",
+        quarantine=f"{IOT23}/quarantine.parquet",
+        ledger=f"{IOT23}/clean-ledger.json",
+    params:
+        max_quarantined=FLOWS.max_quarantined if FLOWS else None,
+        code=code_digest("flows.clean"),
+    log:
+        f"{RESULTS}/logs/iot23/clean.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/iot23/clean.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "IoT-23: logs to typed flows"
+    script:
+        "../workflow/scripts/iot23_clean.py"
+
+
+rule iot23_sample:
+    input:
+        flows=rules.iot23_clean.output.flows,
+    output:
+        sample=f"{IOT23}/sample.parquet",
+        ledger=f"{IOT23}/sample-ledger.json",
+    params:
+        spec=keys(FLOWS, "source", "missing", "sample", "sample_floor") if FLOWS else None,
+        seed=EXPERIMENT.seed,
+        code=code_digest("flows.sample"),
+    log:
+        f"{RESULTS}/logs/iot23/sample.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/iot23/sample.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "IoT-23: curated sample"
+    script:
+        "../workflow/scripts/iot23_sample.py"
+
+
+rule iot23_dataset:
+    input:
+        sample=rules.iot23_sample.output.sample,
+    output:
+        dataset=f"{IOT23}/dataset.parquet",
+        ledger=f"{IOT23}/split-ledger.json",
+    params:
+        spec=keys(FLOWS, "source", "label", "template", "split") if FLOWS else None,
+        seed=EXPERIMENT.seed,
+        code=code_digest("flows.dataset"),
+    log:
+        f"{RESULTS}/logs/iot23/dataset.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/iot23/dataset.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "IoT-23: labels, text and split"
+    script:
+        "../workflow/scripts/iot23_dataset.py"
+
+
+rule iot23_clients:
+    input:
+        dataset=rules.iot23_dataset.output.dataset,
+    output:
+        clients=f"{IOT23}/clients.parquet",
+    params:
+        spec=FLOWS.clients.model_dump_json() if FLOWS else None,
+        seed=EXPERIMENT.seed,
+        by="label",
+        device="device",
+        code=code_digest("partition"),
+    log:
+        f"{RESULTS}/logs/iot23/clients.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/iot23/clients.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "IoT-23: rows to clients"
+    script:
+        "../workflow/scripts/clients.py"
+
+
+rule iot23_leakage:
+    input:
+        sample=rules.iot23_sample.output.sample,
+    output:
+        leakage=f"{IOT23}/leakage.csv",
+    params:
+        spec=keys(FLOWS, "source", "label", "template", "split") if FLOWS else None,
+        seed=EXPERIMENT.seed,
+        code=code_digest("flows.dataset"),
+    log:
+        f"{RESULTS}/logs/iot23/leakage.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/iot23/leakage.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "IoT-23: how far memory alone would get"
+    script:
+        "../workflow/scripts/iot23_leakage.py"

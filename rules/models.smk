@@ -1,0 +1,24 @@
+# Models. Takes an entry of config/models.yaml; leaves a snapshot: configuration, safetensors, tokenizer, source.json.
+
+
+rule snapshot:
+    output:
+        folder=directory(f"{SNAPSHOTS}/{{model}}"),
+    params:
+        spec=lambda wildcards: MODELS[wildcards.model].model_dump_json(),
+        code=code_digest("models.snapshot"),
+    log:
+        f"{SNAPSHOTS}/logs/{{model}}.log",
+    benchmark:
+        f"{SNAPSHOTS}/benchmarks/{{model}}.tsv"
+    wildcard_constraints:
+        model=any_of(MODELS),
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Model snapshot: {wildcards.model}"
+    script:
+        "../workflow/scripts/snapshot.py"

@@ -1,0 +1,31 @@
+# Runs. Takes a data set, its partition and a snapshot; leaves five files a run. One job a run, whatever its procedure.
+# A run that fails on its own account (out of memory, divergence) leaves the same five files, with the reason.
+
+
+rule run:
+    input:
+        unpack(dataset),
+        snapshot=snapshot,
+    output:
+        **{Path(name).stem: f"{RESULTS}/runs/{{run}}/{name}" for name in RUN_FILES},
+    params:
+        spec=lambda wildcards: RUNS[wildcards.run].model_dump_json(),
+        checkpoints=f"{RESULTS}/checkpoints",
+        code=run_code,
+    log:
+        f"{RESULTS}/logs/runs/{{run}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/runs/{{run}}.tsv"
+    wildcard_constraints:
+        run=any_of(RUNS),
+    threads: 1
+    resources:
+        tier=lambda wildcards: RUNS[wildcards.run].tier,
+        mem_mb=memory,
+        runtime=240,
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Run: {wildcards.run}"
+    script:
+        "../workflow/scripts/run.py"

@@ -1,0 +1,12 @@
+"""Gather the scores of all runs, and the runs themselves, into one table each."""
+
+from pathlib import Path
+
+from logged import logged
+
+with logged(snakemake.log[0]):
+    from fedbench.evaluation.run_table import write_runs
+    from fedbench.evaluation.score import collate
+
+    collate([Path(path) for path in snakemake.input.scores], Path(snakemake.output.scores))
+    write_runs([Path(path).parent for path in snakemake.input.manifests], Path(snakemake.output.runs))

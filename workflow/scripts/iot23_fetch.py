@@ -1,0 +1,13 @@
+"""Make the IoT-23 logs, or find them in a mirror."""
+
+from pathlib import Path
+
+from logged import logged
+
+with logged(snakemake.log[0]):
+    from fedbench.flows.fetch import fetch
+    from fedbench.spec import FlowsSpec
+
+    folder = Path(snakemake.output.logs)
+    folder.mkdir(parents=True, exist_ok=True)  # stays empty for a mirror, whose files are read where they lie
+    fetch(FlowsSpec.model_validate_json(snakemake.params.spec), folder, Path(snakemake.output.sources))
