@@ -37,6 +37,7 @@ rule all:
 rule data:
     input:
         datasets(),
+        data_accounts(),
 
 
 rule models:

@@ -1,6 +1,7 @@
 # The only helpers: the validated configuration, the run table it expands to, and which files each target is.
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -10,20 +11,29 @@ sys.path.insert(0, str(HOME / "workflow"))
 from fedbench import experiment as experiments
 from fedbench.digest import code_digest
 from fedbench.errors import FedbenchError
-from fedbench.reporting import captions
+from fedbench.manifest import COMMAND
+from fedbench.reporting import captions, contents
 from fedbench.spec import MirrorSource
 
 # Every job inherits these. Spinning OpenMP threads cost a busy machine a factor of five; the path makes the package
-# importable where it is not installed; Flower must not call home or install anything.
+# importable where it is not installed; the manifest records the command; Flower must not call home.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HOME / "workflow"), os.environ.get("PYTHONPATH")]))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(HOME / "workflow"), os.environ.get("PYTHONPATH")])
+)
+os.environ.setdefault(COMMAND, shlex.join(["snakemake", *sys.argv[1:]]))
 os.environ.update({"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"})
 
 
 # --- the experiment and its runs ---
 
 try:
-    ORIGIN = " + ".join(os.path.relpath(path) for path in workflow.config_settings.configfiles) or None
+    ORIGIN = (
+        " + ".join(
+            os.path.relpath(path) for path in workflow.config_settings.configfiles
+        )
+        or None
+    )
     REGISTRY = experiments.read_registry(HOME / "config")
     EXPERIMENT = experiments.load(config, folder=HOME / "config", origin=ORIGIN)
     RUNS = experiments.runs(EXPERIMENT, REGISTRY, where=ORIGIN or "configuration")
@@ -33,13 +43,24 @@ except FedbenchError as error:
 GSFS, EDGE_FIT = EXPERIMENT.gsfs, EXPERIMENT.edge_fit
 FLOWS = GSFS.flows if GSFS else None
 INSTRUCTIONS = EDGE_FIT.instructions if EDGE_FIT else None
-MODELS = {f"{run.model.name}-{run.model.digest()}": run.model for run in RUNS.values() if run.model}
+MODELS = {
+    f"{run.model.name}-{run.model.digest()}": run.model
+    for run in RUNS.values()
+    if run.model
+}
 
 RESULTS = f"{EXPERIMENT.results}/{EXPERIMENT.experiment}"
 IOT23, DOLLY = f"{RESULTS}/data/iot23", f"{RESULTS}/data/dolly"
+DATA = ({"gsfs": IOT23} if GSFS else {}) | ({"edge-fit": DOLLY} if EDGE_FIT else {})
 SNAPSHOTS = f"{EXPERIMENT.results}/models"  # shared: no experiment fetches or converts the same weights again
 SCORES = [f"{RESULTS}/scores/scores.parquet", f"{RESULTS}/scores/runs.parquet"]
-RUN_FILES = ("adapter.safetensors", "history.parquet", "predictions.parquet", "usage.json", "manifest.json")
+RUN_FILES = (
+    "adapter.safetensors",
+    "history.parquet",
+    "predictions.parquet",
+    "usage.json",
+    "manifest.json",
+)
 
 
 def any_of(names):
@@ -57,7 +78,9 @@ def originals(source, *patterns):
     if not isinstance(source, MirrorSource):
         return []
     folder = Path(source.path)
-    found = (path for pattern in source.files or patterns for path in folder.glob(pattern))
+    found = (
+        path for pattern in source.files or patterns for path in folder.glob(pattern)
+    )
     return sorted({str(path) for path in found if path.is_file()})
 
 
@@ -66,8 +89,11 @@ def originals(source, *patterns):
 
 def dataset(wildcards):
     """The data set of a run and who holds what of it."""
-    folder = IOT23 if RUNS[wildcards.run].study == "gsfs" else DOLLY
-    return {"dataset": f"{folder}/dataset.parquet", "clients": f"{folder}/clients.parquet"}
+    folder = DATA[RUNS[wildcards.run].study]
+    return {
+        "dataset": f"{folder}/dataset.parquet",
+        "clients": f"{folder}/clients.parquet",
+    }
 
 
 def snapshot(wildcards):
@@ -83,7 +109,11 @@ def run_code(wildcards):
     used = [f"procedures.{procedure['baseline' if run.baseline else run.study]}"]
     if run.strategy:
         used.append(f"federation.strategies.{run.strategy.kind}")
-    return code_digest("running", *used, without={f"procedures.{name}" for name in procedure.values()} - set(used))
+    return code_digest(
+        "running",
+        *used,
+        without={f"procedures.{name}" for name in procedure.values()} - set(used),
+    )
 
 
 def memory(wildcards, input):
@@ -95,27 +125,35 @@ def memory(wildcards, input):
 
 # --- what the targets are ---
 
-TABLES = captions.table_names(EXPERIMENT)
-FIGURES = captions.figure_names(EXPERIMENT)
-TABLE_CODE = code_digest("reporting.build", without=["reporting.figures", "reporting.page"])
+TABLES = contents.table_names(EXPERIMENT)
+FIGURES = contents.figure_names(EXPERIMENT)
+TABLE_CODE = code_digest(
+    "reporting.build", without=["reporting.figures", "reporting.page"]
+)
 
 
 def run_files(name=None):
     """All files of all runs, or one of the five."""
-    return [f"{RESULTS}/runs/{run}/{file}" for run in RUNS for file in ([name] if name else RUN_FILES)]
+    return [
+        f"{RESULTS}/runs/{run}/{file}"
+        for run in RUNS
+        for file in ([name] if name else RUN_FILES)
+    ]
 
 
-def datasets():
-    """The data sets that the experiment uses, with their partitions over clients."""
-    folders = [folder for folder, spec in ((IOT23, GSFS), (DOLLY, EDGE_FIT)) if spec]
-    leakage = [f"{IOT23}/leakage.csv"] if GSFS else []
-    return [f"{folder}/{name}.parquet" for folder in folders for name in ("dataset", "clients")] + leakage
+def datasets(studies=("gsfs", "edge-fit")):
+    """The data sets of the studies that the experiment has, with their partitions over clients."""
+    folders = [DATA[study] for study in studies if study in DATA]
+    return [f"{folder}/{name}.parquet" for folder in folders for name in ("dataset", "clients")]
 
 
-def ledgers():
-    """What each stage did to the rows of each class."""
-    stages = {IOT23: ("clean", "sample", "split") if GSFS else (), DOLLY: ("filter", "augment", "split") if EDGE_FIT else ()}
-    return [f"{folder}/{stage}-ledger.json" for folder, names in stages.items() for stage in names]
+def data_accounts(studies=("gsfs", "edge-fit")):
+    """What each stage did to the rows of each class, and how far memory alone would get."""
+    files = {
+        "gsfs": ("clean-ledger.json", "sample-ledger.json", "split-ledger.json", "leakage.csv"),
+        "edge-fit": ("filter-ledger.json", "augment-ledger.json", "split-ledger.json"),
+    }
+    return [f"{DATA[study]}/{file}" for study in studies if study in DATA for file in files[study]]
 
 
 def snapshots():
@@ -125,7 +163,9 @@ def snapshots():
 
 def tables(suffixes=("md", "csv", "tex", "html")):
     """Every table in every format."""
-    return [f"{RESULTS}/tables/{name}.{suffix}" for name in TABLES for suffix in suffixes]
+    return [
+        f"{RESULTS}/tables/{name}.{suffix}" for name in TABLES for suffix in suffixes
+    ]
 
 
 def table_files(stem):
@@ -142,7 +182,11 @@ def table_files(stem):
 
 def figures():
     """Every figure, for screens and for print."""
-    return [f"{RESULTS}/figures/{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png")]
+    return [
+        f"{RESULTS}/figures/{name}.{suffix}"
+        for name in FIGURES
+        for suffix in ("svg", "png")
+    ]
 
 
 def summary():

@@ -4,19 +4,21 @@
 
 rule dolly_fetch:
     input:
-        originals(INSTRUCTIONS.source, "**/databricks-dolly-15k.jsonl") if INSTRUCTIONS else [],
+        originals(INSTRUCTIONS.source, "**/databricks-dolly-15k.jsonl")
+        if INSTRUCTIONS
+        else [],
     output:
         records=directory(f"{DOLLY}/records"),
         sources=f"{DOLLY}/sources.json",
-    params:
-        spec=keys(INSTRUCTIONS, "source") if INSTRUCTIONS else None,
-        code=code_digest("instructions.fetch"),
     log:
         f"{RESULTS}/logs/dolly/fetch.log",
     benchmark:
         f"{RESULTS}/benchmarks/dolly/fetch.tsv"
     conda:
         "../envs/cpu.yaml"
+    params:
+        spec=keys(INSTRUCTIONS, "source") if INSTRUCTIONS else None,
+        code=code_digest("instructions.fetch"),
     message:
         "Dolly: fetching the records"
     script:
@@ -30,15 +32,15 @@ rule dolly_filter:
     output:
         filtered=f"{DOLLY}/filtered.parquet",
         ledger=f"{DOLLY}/filter-ledger.json",
-    params:
-        spec=keys(INSTRUCTIONS, "source", "exclude", "keep") if INSTRUCTIONS else None,
-        code=code_digest("instructions.filtering"),
     log:
         f"{RESULTS}/logs/dolly/filter.log",
     benchmark:
         f"{RESULTS}/benchmarks/dolly/filter.tsv"
     conda:
         "../envs/cpu.yaml"
+    params:
+        spec=keys(INSTRUCTIONS, "source", "exclude", "keep") if INSTRUCTIONS else None,
+        code=code_digest("instructions.filtering"),
     message:
         "Dolly: records about the Internet of Things"
     script:
@@ -51,16 +53,16 @@ rule dolly_augment:
     output:
         augmented=f"{DOLLY}/augmented.parquet",
         ledger=f"{DOLLY}/augment-ledger.json",
-    params:
-        spec=keys(INSTRUCTIONS, "source", "self_instruct") if INSTRUCTIONS else None,
-        seed=EXPERIMENT.seed,
-        code=code_digest("instructions.self_instruct"),
     log:
         f"{RESULTS}/logs/dolly/augment.log",
     benchmark:
         f"{RESULTS}/benchmarks/dolly/augment.tsv"
     conda:
         "../envs/cpu.yaml"
+    params:
+        spec=keys(INSTRUCTIONS, "source", "self_instruct") if INSTRUCTIONS else None,
+        seed=EXPERIMENT.seed,
+        code=code_digest("instructions.self_instruct"),
     message:
         "Dolly: Self-Instruct"
     script:
@@ -73,16 +75,20 @@ rule dolly_dataset:
     output:
         dataset=f"{DOLLY}/dataset.parquet",
         ledger=f"{DOLLY}/split-ledger.json",
-    params:
-        spec=keys(INSTRUCTIONS, "source", "test", "validation") if INSTRUCTIONS else None,
-        seed=EXPERIMENT.seed,
-        code=code_digest("instructions.dataset"),
     log:
         f"{RESULTS}/logs/dolly/dataset.log",
     benchmark:
         f"{RESULTS}/benchmarks/dolly/dataset.tsv"
     conda:
         "../envs/cpu.yaml"
+    params:
+        spec=(
+            keys(INSTRUCTIONS, "source", "test", "validation")
+            if INSTRUCTIONS
+            else None
+        ),
+        seed=EXPERIMENT.seed,
+        code=code_digest("instructions.dataset"),
     message:
         "Dolly: held-out test"
     script:
@@ -94,18 +100,18 @@ rule dolly_clients:
         dataset=rules.dolly_dataset.output.dataset,
     output:
         clients=f"{DOLLY}/clients.parquet",
-    params:
-        spec=INSTRUCTIONS.clients.model_dump_json() if INSTRUCTIONS else None,
-        seed=EXPERIMENT.seed,
-        by="category",
-        device=None,
-        code=code_digest("partition"),
     log:
         f"{RESULTS}/logs/dolly/clients.log",
     benchmark:
         f"{RESULTS}/benchmarks/dolly/clients.tsv"
     conda:
         "../envs/cpu.yaml"
+    params:
+        spec=INSTRUCTIONS.clients.model_dump_json() if INSTRUCTIONS else None,
+        seed=EXPERIMENT.seed,
+        by="category",
+        device=None,
+        code=code_digest("partition"),
     message:
         "Dolly: records to clients"
     script:

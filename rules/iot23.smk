@@ -8,15 +8,15 @@ rule iot23_fetch:
     output:
         logs=directory(f"{IOT23}/logs"),
         sources=f"{IOT23}/sources.json",
-    params:
-        spec=keys(FLOWS, "source") if FLOWS else None,
-        code=code_digest("flows.fetch"),
     log:
         f"{RESULTS}/logs/iot23/fetch.log",
     benchmark:
         f"{RESULTS}/benchmarks/iot23/fetch.tsv"
     conda:
         "../envs/cpu.yaml"
+    params:
+        spec=keys(FLOWS, "source") if FLOWS else None,
+        code=code_digest("flows.fetch"),
     message:
         "IoT-23: fetching the logs"
     script:
@@ -31,15 +31,15 @@ rule iot23_clean:
         flows=f"{IOT23}/flows.parquet",
         quarantine=f"{IOT23}/quarantine.parquet",
         ledger=f"{IOT23}/clean-ledger.json",
-    params:
-        max_quarantined=FLOWS.max_quarantined if FLOWS else None,
-        code=code_digest("flows.clean"),
     log:
         f"{RESULTS}/logs/iot23/clean.log",
     benchmark:
         f"{RESULTS}/benchmarks/iot23/clean.tsv"
     conda:
         "../envs/cpu.yaml"
+    params:
+        max_quarantined=FLOWS.max_quarantined if FLOWS else None,
+        code=code_digest("flows.clean"),
     message:
         "IoT-23: logs to typed flows"
     script:
@@ -52,16 +52,20 @@ rule iot23_sample:
     output:
         sample=f"{IOT23}/sample.parquet",
         ledger=f"{IOT23}/sample-ledger.json",
-    params:
-        spec=keys(FLOWS, "source", "missing", "sample", "sample_floor") if FLOWS else None,
-        seed=EXPERIMENT.seed,
-        code=code_digest("flows.sample"),
     log:
         f"{RESULTS}/logs/iot23/sample.log",
     benchmark:
         f"{RESULTS}/benchmarks/iot23/sample.tsv"
     conda:
         "../envs/cpu.yaml"
+    params:
+        spec=(
+            keys(FLOWS, "source", "missing", "sample", "sample_floor")
+            if FLOWS
+            else None
+        ),
+        seed=EXPERIMENT.seed,
+        code=code_digest("flows.sample"),
     message:
         "IoT-23: curated sample"
     script:
@@ -74,16 +78,16 @@ rule iot23_dataset:
     output:
         dataset=f"{IOT23}/dataset.parquet",
         ledger=f"{IOT23}/split-ledger.json",
-    params:
-        spec=keys(FLOWS, "source", "label", "template", "split") if FLOWS else None,
-        seed=EXPERIMENT.seed,
-        code=code_digest("flows.dataset"),
     log:
         f"{RESULTS}/logs/iot23/dataset.log",
     benchmark:
         f"{RESULTS}/benchmarks/iot23/dataset.tsv"
     conda:
         "../envs/cpu.yaml"
+    params:
+        spec=keys(FLOWS, "source", "label", "template", "split") if FLOWS else None,
+        seed=EXPERIMENT.seed,
+        code=code_digest("flows.dataset"),
     message:
         "IoT-23: labels, text and split"
     script:
@@ -95,18 +99,18 @@ rule iot23_clients:
         dataset=rules.iot23_dataset.output.dataset,
     output:
         clients=f"{IOT23}/clients.parquet",
-    params:
-        spec=FLOWS.clients.model_dump_json() if FLOWS else None,
-        seed=EXPERIMENT.seed,
-        by="label",
-        device="device",
-        code=code_digest("partition"),
     log:
         f"{RESULTS}/logs/iot23/clients.log",
     benchmark:
         f"{RESULTS}/benchmarks/iot23/clients.tsv"
     conda:
         "../envs/cpu.yaml"
+    params:
+        spec=FLOWS.clients.model_dump_json() if FLOWS else None,
+        seed=EXPERIMENT.seed,
+        by="label",
+        device="device",
+        code=code_digest("partition"),
     message:
         "IoT-23: rows to clients"
     script:
@@ -118,16 +122,16 @@ rule iot23_leakage:
         sample=rules.iot23_sample.output.sample,
     output:
         leakage=f"{IOT23}/leakage.csv",
-    params:
-        spec=keys(FLOWS, "source", "label", "template", "split") if FLOWS else None,
-        seed=EXPERIMENT.seed,
-        code=code_digest("flows.dataset"),
     log:
         f"{RESULTS}/logs/iot23/leakage.log",
     benchmark:
         f"{RESULTS}/benchmarks/iot23/leakage.tsv"
     conda:
         "../envs/cpu.yaml"
+    params:
+        spec=keys(FLOWS, "source", "label", "template", "split") if FLOWS else None,
+        seed=EXPERIMENT.seed,
+        code=code_digest("flows.dataset"),
     message:
         "IoT-23: how far memory alone would get"
     script:

@@ -4,20 +4,20 @@
 rule snapshot:
     output:
         folder=directory(f"{SNAPSHOTS}/{{model}}"),
-    params:
-        spec=lambda wildcards: MODELS[wildcards.model].model_dump_json(),
-        code=code_digest("models.snapshot"),
     log:
         f"{SNAPSHOTS}/logs/{{model}}.log",
     benchmark:
         f"{SNAPSHOTS}/benchmarks/{{model}}.tsv"
     wildcard_constraints:
         model=any_of(MODELS),
+    conda:
+        "../envs/cpu.yaml"
     resources:
         mem_mb=2000,
         runtime=30,
-    conda:
-        "../envs/cpu.yaml"
+    params:
+        spec=lambda wildcards: MODELS[wildcards.model].model_dump_json(),
+        code=code_digest("models.snapshot"),
     message:
         "Model snapshot: {wildcards.model}"
     script:

@@ -21,14 +21,14 @@ rule provenance:
             caption="../workflow/report/config.rst",
             labels={"file": "resolved configuration"},
         ),
-    params:
-        experiment=EXPERIMENT.model_dump_json(),
-        benchmarks=f"{RESULTS}/benchmarks",
-        code=code_digest("manifest"),
     log:
         f"{RESULTS}/logs/provenance.log",
     conda:
         "../envs/cpu.yaml"
+    params:
+        experiment=EXPERIMENT.model_dump_json(),
+        benchmarks=f"{RESULTS}/benchmarks",
+        code=code_digest("manifest"),
     message:
         "Manifest: where the results come from and what they cost"
     script:

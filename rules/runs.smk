@@ -8,23 +8,23 @@ rule run:
         snapshot=snapshot,
     output:
         **{Path(name).stem: f"{RESULTS}/runs/{{run}}/{name}" for name in RUN_FILES},
-    params:
-        spec=lambda wildcards: RUNS[wildcards.run].model_dump_json(),
-        checkpoints=f"{RESULTS}/checkpoints",
-        code=run_code,
     log:
         f"{RESULTS}/logs/runs/{{run}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/runs/{{run}}.tsv"
     wildcard_constraints:
         run=any_of(RUNS),
+    conda:
+        "../envs/cpu.yaml"
     threads: 1
     resources:
         tier=lambda wildcards: RUNS[wildcards.run].tier,
         mem_mb=memory,
         runtime=240,
-    conda:
-        "../envs/cpu.yaml"
+    params:
+        spec=lambda wildcards: RUNS[wildcards.run].model_dump_json(),
+        checkpoints=f"{RESULTS}/checkpoints",
+        code=run_code,
     message:
         "Run: {wildcards.run}"
     script:

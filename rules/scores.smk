@@ -8,15 +8,15 @@ rule score:
         manifest=f"{RESULTS}/runs/{{run}}/manifest.json",
     output:
         scores=f"{RESULTS}/scores/{{run}}.parquet",
-    params:
-        bootstrap=EXPERIMENT.report.bootstrap,
-        code=code_digest("evaluation.score"),
     log:
         f"{RESULTS}/logs/scores/{{run}}.log",
     wildcard_constraints:
         run=any_of(RUNS),
     conda:
         "../envs/cpu.yaml"
+    params:
+        bootstrap=EXPERIMENT.report.bootstrap,
+        code=code_digest("evaluation.score"),
     message:
         "Score: {wildcards.run}"
     script:
@@ -31,12 +31,12 @@ rule collate:
     output:
         scores=f"{RESULTS}/scores/scores.parquet",
         runs=f"{RESULTS}/scores/runs.parquet",
-    params:
-        code=code_digest("evaluation.score", "evaluation.run_table"),
     log:
         f"{RESULTS}/logs/scores.log",
     conda:
         "../envs/cpu.yaml"
+    params:
+        code=code_digest("evaluation.score", "evaluation.run_table"),
     message:
         "One table of scores, one of runs"
     script:

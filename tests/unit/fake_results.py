@@ -43,6 +43,8 @@ HISTORY = pa.schema(
     ]
 )
 Row = dict[str, Any]
+PUBLISHED = Path(__file__).resolve().parents[2] / "config" / "published"
+SPLIT_SIZES = {"train": 2800, "validation": 800, "test": 400}
 CLASSES = ("Benign", "DDoS", "C&C", "Okiru")
 STRATEGIES = {
     "fedavg": ("FedAvg", "FedAvg", 0.86, 48.0, 40_000_000),
@@ -55,7 +57,9 @@ PROCEDURES = {"zero-shot": 0.25, "local-only": 0.55, "centralised": 0.85, "feder
 def model(name: str = "minilm", title: str = "MiniLM-L6", **published: str) -> ModelSpec:
     """A model entry with weights that nothing loads."""
     weights = RandomWeights(kind="random", config={"model_type": "bert"})
-    return ModelSpec(name=name, title=title, weights=weights, published={k.replace("_", "-"): v for k, v in published.items()})  # type: ignore[misc]
+    return ModelSpec(
+        name=name, title=title, weights=weights, published={k.replace("_", "-"): v for k, v in published.items()}
+    )  # type: ignore[misc]
 
 
 def strategy(name: str) -> StrategySpec:
@@ -123,14 +127,20 @@ def usage(**changes: Any) -> Row:
 
 
 def write_run(
-    runs: Path, run: RunSpec, rows: list[Row], *, history: list[Row] = [], cost: Row | None = None, message: str = ""  # noqa: B006
+    runs: Path,
+    run: RunSpec,
+    rows: list[Row],
+    *,
+    history: list[Row] | None = None,
+    cost: Row | None = None,
+    message: str = "",
 ) -> Path:
     """Write a run's files; a message makes it a failed run. Returns the folder."""
     folder = runs / run.folder
     folder.mkdir(parents=True)
     (folder / "adapter.safetensors").write_bytes(b"")
     pq.write_table(pa.Table.from_pylist([] if message else rows, PREDICTIONS), folder / "predictions.parquet")
-    pq.write_table(pa.Table.from_pylist([] if message else history, HISTORY), folder / "history.parquet")
+    pq.write_table(pa.Table.from_pylist([] if message else history or [], HISTORY), folder / "history.parquet")
     (folder / "usage.json").write_text(json.dumps(cost or usage()))
     manifest = {
         "status": "failed" if message else "ok",
@@ -149,7 +159,15 @@ def write_run(
 
 def run_spec(label: str, **changes: Any) -> RunSpec:
     """A run specification."""
-    value = {"study": "gsfs", "procedure": "centralised", "seed": 0, "tier": "local", "synthetic": True, "data": "d", "clients": 5}
+    value = {
+        "study": "gsfs",
+        "procedure": "centralised",
+        "seed": 0,
+        "tier": "local",
+        "synthetic": True,
+        "data": "d",
+        "clients": 5,
+    }
     return RunSpec.model_validate({"label": label, **value, **changes})
 
 
@@ -163,11 +181,11 @@ def score_all(results: Path, bootstrap: int = 200) -> None:
     write_runs(folders, results / "scores" / "runs.parquet")
 
 
-def build(results: Path, *, synthetic: bool = True, seeds: int = 3, published: dict[str, str] | None = None) -> Path:
+def build(results: Path, *, synthetic: bool = True, seeds: int = 3, encoder: ModelSpec | None = None) -> Path:
     """Fill `results` with data, runs of both studies (one failed), scores; returns `results`."""
     rng = np.random.default_rng(0)
-    published = published or {"gsfs": "BERT"}
-    minilm, smollm2 = model(**published), model("smollm2", "SmolLM2-135M-Instruct", gsfs="OPT-350M", edge_fit="Llama 2 (7B)")
+    minilm = encoder or model(gsfs="BERT")
+    smollm2 = model("smollm2", "SmolLM2-135M-Instruct", gsfs="OPT-350M", edge_fit="Llama 2 (7B)")
     base: dict[str, Any] = {"synthetic": synthetic}
     runs = results / "runs"
     _write_data(results / "data", rng)
@@ -180,17 +198,37 @@ def build(results: Path, *, synthetic: bool = True, seeds: int = 3, published: d
 
     central = predictions(truth, answers(0.9), texts=texts)
     write_run(runs, run_spec("gsfs-minilm-s0", model=minilm, **base), central, history=_curve(rng, 1.4))
-    write_run(runs, run_spec("gsfs-smollm2-s0", model=smollm2, **base), [], message="out of memory: needs 6.1 GiB, has 4.0 GiB")
-    baseline = run_spec("gsfs-hist-gradient-boosting-s0", procedure="baseline", baseline="hist-gradient-boosting", **base)
-    write_run(runs, baseline, predictions(truth, answers(0.97), texts=texts), cost=usage(latency_ms={"median": 1.1, "p95": 1.6, "requests": 50}))
+    write_run(
+        runs,
+        run_spec("gsfs-smollm2-s0", model=smollm2, **base),
+        [],
+        message="out of memory: needs 6.1 GiB, has 4.0 GiB",
+    )
+    baseline = run_spec(
+        "gsfs-hist-gradient-boosting-s0", procedure="baseline", baseline="hist-gradient-boosting", **base
+    )
+    write_run(
+        runs,
+        baseline,
+        predictions(truth, answers(0.97), texts=texts),
+        cost=usage(latency_ms={"median": 1.1, "p95": 1.6, "requests": 50}),
+    )
     for name, (_, _, accuracy, seconds, sent) in STRATEGIES.items():
         for seed in range(seeds):
-            run = run_spec(f"gsfs-{name}-s{seed}", procedure="federated", seed=seed, model=minilm, strategy=strategy(name), **base)
+            run = run_spec(
+                f"gsfs-{name}-s{seed}", procedure="federated", seed=seed, model=minilm, strategy=strategy(name), **base
+            )
             rows = predictions(truth, answers(accuracy + rng.normal(0, 0.01)), texts=texts)
             for client in range(5):
                 rows += predictions(truth, answers(accuracy - 0.05), scope="client", client=client, texts=texts)
-            clock = {"central_seconds": seconds + rng.normal(), "client_seconds": 1.2 * seconds + rng.normal(), "modelled": True}
-            cost = usage(bytes_up=int(sent * rng.uniform(0.95, 1.05)), bytes_down=sent, rounds=10, versions=9, virtual=clock)
+            clock = {
+                "central_seconds": seconds + rng.normal(),
+                "client_seconds": 1.2 * seconds + rng.normal(),
+                "modelled": True,
+            }
+            cost = usage(
+                bytes_up=int(sent * rng.uniform(0.95, 1.05)), bytes_down=sent, rounds=10, versions=9, virtual=clock
+            )
             write_run(runs, run, rows, history=_rounds(rng, name == "gsfs"), cost=cost)
     for procedure, accuracy in PROCEDURES.items():
         run = run_spec(
@@ -203,7 +241,11 @@ def build(results: Path, *, synthetic: bool = True, seeds: int = 3, published: d
         )
         rows = predictions(truth[:120], answers(accuracy, 0.08)[:120])
         if procedure == "local-only":
-            rows = [r for c in range(5) for r in predictions(truth[:120], answers(accuracy, 0.1)[:120], scope="client", client=c)]
+            rows = [
+                r
+                for c in range(5)
+                for r in predictions(truth[:120], answers(accuracy, 0.1)[:120], scope="client", client=c)
+            ]
         write_run(runs, run, rows, history=_rounds(rng, False) if procedure == "federated" else _curve(rng, 2.2))
     score_all(results)
     return results
@@ -212,10 +254,15 @@ def build(results: Path, *, synthetic: bool = True, seeds: int = 3, published: d
 def _curve(rng: np.random.Generator, start: float) -> list[Row]:
     steps = np.arange(1, 301)
     train = start * np.exp(-steps / 90) + 0.25 + rng.normal(0, 0.05, len(steps))
-    rows = [{"step": int(s), "round": 0, "client": -1, "phase": "train", "loss": float(x)} for s, x in zip(steps, train, strict=True)]
+    rows = [
+        {"step": int(s), "round": 0, "client": -1, "phase": "train", "loss": float(x)}
+        for s, x in zip(steps, train, strict=True)
+    ]
     for step in range(50, 301, 50):
         loss = start * float(np.exp(-step / 90)) + 0.32
-        rows.append({"step": step, "round": 0, "client": -1, "phase": "validation", "loss": loss, "accuracy": 1 - loss / 2})
+        rows.append(
+            {"step": step, "round": 0, "client": -1, "phase": "validation", "loss": loss, "accuracy": 1 - loss / 2}
+        )
     return rows
 
 
@@ -225,20 +272,45 @@ def _rounds(rng: np.random.Generator, triggered: bool) -> list[Row]:
         for client in range(5):
             loss = float(1.2 * np.exp(-tick / 4) + 0.3 + rng.normal(0, 0.04))
             uploaded = bool(rng.random() < 0.45) if triggered else True
-            trigger = str(rng.choice(["performance", "gradient", "silence"], p=[0.3, 0.5, 0.2])) if triggered and uploaded else ""
+            trigger = (
+                str(rng.choice(["performance", "gradient", "silence"], p=[0.3, 0.5, 0.2]))
+                if triggered and uploaded
+                else ""
+            )
             place = {"step": tick, "round": tick, "client": client}
-            rows.append({**place, "phase": "train", "loss": loss, "uploaded": uploaded, "trigger": trigger, "bytes_up": 100 if uploaded else 0})
+            rows.append(
+                {
+                    **place,
+                    "phase": "train",
+                    "loss": loss,
+                    "uploaded": uploaded,
+                    "trigger": trigger,
+                    "bytes_up": 100 if uploaded else 0,
+                }
+            )
             rows.append({**place, "phase": "validation", "loss": loss + 0.05, "accuracy": 1 - loss / 2})
-        rows.append({"step": tick, "round": tick, "client": -1, "phase": "server", "loss": float(1.1 * np.exp(-tick / 4) + 0.35),
-                     "accuracy": 0.9 - 0.5 / tick, "metrics": json.dumps({"f1_macro": 0.85 - 0.5 / tick})})
+        rows.append(
+            {
+                "step": tick,
+                "round": tick,
+                "client": -1,
+                "phase": "server",
+                "loss": float(1.1 * np.exp(-tick / 4) + 0.35),
+                "accuracy": 0.9 - 0.5 / tick,
+                "metrics": json.dumps({"f1_macro": 0.85 - 0.5 / tick}),
+            }
+        )
     return rows
 
 
 def _write_data(data: Path, rng: np.random.Generator) -> None:
     (data / "iot23").mkdir(parents=True)
     (data / "dolly").mkdir()
-    splits = ["train"] * 2800 + ["validation"] * 800 + ["test"] * 400
-    rows = [{"row_id": i, "split": s, "text_id": int(rng.integers(0, 900)), "label": str(rng.choice(CLASSES))} for i, s in enumerate(splits)]
+    splits = [split for split, size in SPLIT_SIZES.items() for _ in range(size)]
+    rows = [
+        {"row_id": i, "split": s, "text_id": int(rng.integers(0, 900)), "label": str(rng.choice(CLASSES))}
+        for i, s in enumerate(splits)
+    ]
     pq.write_table(pa.Table.from_pylist(rows), data / "iot23" / "dataset.parquet")
     counts = {"Benign": 2100, "DDoS": 1300, "C&C": 500, "Okiru": 150}
     clean = {
@@ -252,8 +324,22 @@ def _write_data(data: Path, rng: np.random.Generator) -> None:
     }
     sample = {
         "steps": [
-            {"step": "missing: keep", "rows_before": 4050, "rows_after": 4050, "reason": "an unset duration is a value", "labels_before": counts, "labels_after": counts},
-            {"step": "sample", "rows_before": 4050, "rows_after": 4000, "reason": "stratified", "labels_before": counts, "labels_after": {**counts, "Benign": 2050}},
+            {
+                "step": "missing: keep",
+                "rows_before": 4050,
+                "rows_after": 4050,
+                "reason": "an unset duration is a value",
+                "labels_before": counts,
+                "labels_after": counts,
+            },
+            {
+                "step": "sample",
+                "rows_before": 4050,
+                "rows_after": 4000,
+                "reason": "stratified",
+                "labels_before": counts,
+                "labels_after": {**counts, "Benign": 2050},
+            },
         ]
     }
     for name, ledger in (("clean", clean), ("sample", sample)):
@@ -261,5 +347,14 @@ def _write_data(data: Path, rng: np.random.Generator) -> None:
     (data / "iot23" / "leakage.csv").write_text(
         "protocol,test_rows,seen_rows,seen_share,memoriser_accuracy\nrandom,400,330,0.825,0.93\ngrouped,400,0,0.0,0.51\n"
     )
-    step = {"step": "filter", "rows_before": 900, "rows_after": 400, "reason": "ranking", "labels_before": {"open_qa": 900}, "labels_after": {"open_qa": 400}}
-    (data / "dolly" / "filter-ledger.json").write_text(json.dumps({"rows_read": 900, "rows_kept": 400, "steps": [step]}))
+    step = {
+        "step": "filter",
+        "rows_before": 900,
+        "rows_after": 400,
+        "reason": "ranking",
+        "labels_before": {"open_qa": 900},
+        "labels_after": {"open_qa": 400},
+    }
+    (data / "dolly" / "filter-ledger.json").write_text(
+        json.dumps({"rows_read": 900, "rows_kept": 400, "steps": [step]})
+    )

@@ -1,113 +1,97 @@
-"""Who holds which row: whole-number shares, and client partitions that are IID, label-skewed or by device."""
+"""Rows dealt out to clients: independent, with Dirichlet label skew, or by device; whole numbers by largest remainder."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from fedbench.errors import FedbenchError
 from fedbench.files import atomic
 from fedbench.spec import ClientsSpec
 
+CLIENTS = pa.schema(
+    [
+        pa.field("row_id", pa.int64(), nullable=False),
+        pa.field("client", pa.int32(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+    ]
+)
+_REDRAWS = 100
+_PARTITION, _VALIDATION = 3, 4  # random streams of their own, beside those of sampling and splitting
+
 
 def largest_remainder(total: int, shares: Sequence[float]) -> list[int]:
-    """Divide `total` by `shares` into whole numbers that sum to it (largest remainder; ties to the earlier share).
+    """Round `total * share / sum(shares)` to whole numbers that sum to `total` (Hamilton's method; ties: first).
 
-    48,003 by 70/20/10 gives 33,602 / 9,601 / 4,800 (GSFS Table I).
+    Raises:
+        ValueError: `total` or a share is negative, or all shares are zero although `total` is not.
     """
-    whole = sum(shares)
-    # Rounding hides the noise of binary fractions, which would decide between equal remainders.
-    exact = [round(total * share / whole, 9) for share in shares]
-    counts = [int(value) for value in exact]
-    order = sorted(range(len(shares)), key=lambda i: (counts[i] - exact[i], i))
-    for i in order[: total - sum(counts)]:
-        counts[i] += 1
-    return counts
+    weights = np.asarray(shares, dtype=float)
+    if total < 0 or (weights < 0).any() or (total and not weights.sum() > 0):
+        raise ValueError(f"cannot deal {total} by the shares {list(shares)}")
+    if not total:
+        return [0] * len(weights)
+    # Rounded, so that 0.7 of 10 is 7 and not 6.999...
+    exact = np.round(total * (weights / weights.sum()), 9)
+    whole = np.floor(exact).astype(int)
+    order = np.argsort(whole - exact, kind="stable")
+    whole[order[: total - int(whole.sum())]] += 1
+    return [int(number) for number in whole]
 
 
 def assign_clients(
     labels: Sequence[str], spec: ClientsSpec, seed: int, devices: Sequence[str] | None = None
-) -> np.ndarray:
-    """Return the client of each row, int32 of shape (rows,).
+) -> npt.NDArray[np.int32]:
+    """Return the client, 0 to `spec.count` - 1, of each row; every client holds at least `spec.minimum` rows.
+
+    - iid: a random permutation, dealt in turn.
+    - dirichlet: each label's rows are divided by a draw from Dirichlet(alpha); draws that leave a client below the
+      minimum are repeated, and after 100 of them rows are moved from the largest clients.
+    - device: each device's rows stay together; the largest device goes to the smallest client.
 
     Raises:
-        FedbenchError: too few rows or devices for the clients, or no partition meets `minimum`.
+        FedbenchError: too few rows, or too few devices, for the clients asked for.
     """
-    return np.array([c for c, _ in _shares(list(labels), spec, seed, devices)[0]], dtype=np.int32)
-
-
-def write_clients(
-    dataset: Path, spec: ClientsSpec, seed: int, out: Path, *, by: str = "label", device: str | None = None
-) -> None:
-    """Deal train and validation rows of a data set out to clients and write clients.parquet (row_id, client, split).
-
-    Validation rows follow each client's share of the same label among the training rows, so that a client's validation
-    set looks like what it trains on; under the device partition they follow the device.
-    """
-    columns = ["row_id", "split", by] + ([device] if device else [])
-    rows = pl.read_parquet(dataset, columns=columns).sort("row_id")
-    train, validation = (rows.filter(pl.col("split") == name) for name in ("train", "validation"))
-    devices = train[device].to_list() if device else None
-    dealt, table = _shares(train[by].to_list(), spec, seed, devices)
-    train = train.with_columns(client=pl.Series([c for c, _ in dealt], dtype=pl.Int32))
-    rng = np.random.default_rng([seed, 1])
-    if spec.partition == "device" and device:
-        owner = dict(zip(train[device].to_list(), train["client"].to_list(), strict=True))
-        held = [owner.get(name, _least(train, spec.count)) for name in validation[device].to_list()]
-    else:
-        held = _follow(validation[by].to_list(), table, spec.count, rng)
-    validation = validation.with_columns(client=pl.Series(held, dtype=pl.Int32))
-    both = pl.concat([train, validation]).select("row_id", "client", "split").sort("row_id")
-    with atomic(out) as partial:
-        both.write_parquet(partial, compression="zstd")
-
-
-Dealt = list[tuple[int, str]]
-
-
-def _shares(
-    labels: list[str], spec: ClientsSpec, seed: int, devices: Sequence[str] | None
-) -> tuple[Dealt, dict[str, np.ndarray]]:
-    """Return (client, label) a row and label -> rows a client."""
-    if len(labels) < spec.count * max(1, spec.minimum):
+    rng = np.random.default_rng([seed, _PARTITION])
+    rows = len(labels)
+    if rows < spec.count * max(spec.minimum, 1):
         raise FedbenchError(
-            f"{len(labels)} training rows cannot give {spec.count} clients {max(1, spec.minimum)} each",
+            f"{rows} training rows are too few for {spec.count} clients of at least {max(spec.minimum, 1)}",
             where="clients",
-            remedy="Lower clients.count or clients.minimum, or take a larger sample.",
+            remedy="Lower clients.count or clients.minimum, or use more data.",
         )
+    if spec.partition == "iid":
+        clients = np.empty(rows, dtype=np.int32)
+        clients[rng.permutation(rows)] = np.arange(rows) % spec.count
+        return clients
     if spec.partition == "device":
-        clients = _by_device(labels, spec, devices)
-    elif spec.partition == "iid":
-        order = np.random.default_rng([seed, 0]).permutation(len(labels))
+        if devices is None:
+            raise FedbenchError("partition 'device' needs the device of each row", where="clients.partition")
+        return _by_device(devices, spec)
+    return _dirichlet(np.asarray(labels, dtype=object), spec, rng)
+
+
+def _dirichlet(
+    labels: npt.NDArray[np.object_], spec: ClientsSpec, rng: np.random.Generator
+) -> npt.NDArray[np.int32]:
+    members = [rng.permutation(np.flatnonzero(labels == label)) for label in sorted(set(labels))]
+    for _ in range(_REDRAWS):
         clients = np.empty(len(labels), dtype=np.int32)
-        clients[order] = np.arange(len(labels)) % spec.count
-    else:
-        clients = _dirichlet(labels, spec, seed)
-    dealt = [(int(c), label) for c, label in zip(clients, labels, strict=True)]
-    table = {label: np.zeros(spec.count, dtype=np.int64) for label in sorted(set(labels))}
-    for client, label in dealt:
-        table[label][client] += 1
-    return dealt, table
-
-
-def _dirichlet(labels: list[str], spec: ClientsSpec, seed: int) -> np.ndarray:
-    """Deal each label by a Dirichlet draw, then top up clients below the minimum from the largest ones."""
-    rng = np.random.default_rng([seed, 0])
-    names = np.array(labels)
-    clients = np.empty(len(labels), dtype=np.int32)
-    for label in sorted(set(labels)):
-        rows = rng.permutation(np.flatnonzero(names == label))
-        shares = rng.dirichlet([spec.alpha] * spec.count)
-        # Tiny alphas can draw all zeros in double precision; then one client takes the label.
-        shares = shares if np.isfinite(shares).all() and shares.sum() > 0 else np.eye(spec.count)[rng.integers(spec.count)]
-        start = 0
-        for client, count in enumerate(largest_remainder(len(rows), list(shares))):
-            clients[rows[start : start + count]] = client
-            start += count
+        for rows in members:
+            # A very small alpha can underflow to all zeros; then one client takes the label.
+            shares = np.nan_to_num(rng.dirichlet([spec.alpha] * spec.count))
+            if not shares.sum() > 0:
+                shares[rng.integers(spec.count)] = 1.0
+            clients[rows] = np.repeat(np.arange(spec.count), largest_remainder(len(rows), shares.tolist()))
+        if np.bincount(clients, minlength=spec.count).min() >= spec.minimum:
+            return clients
     sizes = np.bincount(clients, minlength=spec.count)
-    for client in range(spec.count):
-        while sizes[client] < spec.minimum:
+    for client in np.flatnonzero(sizes < max(spec.minimum, 1)):
+        while sizes[client] < max(spec.minimum, 1):
             donor = int(sizes.argmax())
             row = rng.choice(np.flatnonzero(clients == donor))
             clients[row] = client
@@ -116,39 +100,82 @@ def _dirichlet(labels: list[str], spec: ClientsSpec, seed: int) -> np.ndarray:
     return clients
 
 
-def _by_device(labels: list[str], spec: ClientsSpec, devices: Sequence[str] | None) -> np.ndarray:
-    """Give whole devices to clients: the largest device first, always to the client with the fewest rows."""
-    if devices is None:
-        raise FedbenchError("the device partition needs a device a row", where="clients.partition", remedy="Use iid.")
-    names, counts = np.unique(np.array(devices), return_counts=True)
-    if len(names) < spec.count:
+def _by_device(devices: Sequence[str], spec: ClientsSpec) -> npt.NDArray[np.int32]:
+    names, index, counts = np.unique(np.asarray(devices, dtype=str), return_inverse=True, return_counts=True)
+    held = np.zeros(spec.count, dtype=np.int64)
+    owner = np.empty(len(names), dtype=np.int32)
+    for device in np.argsort(-counts, kind="stable"):
+        owner[device] = held.argmin()
+        held[owner[device]] += counts[device]
+    if held.min() < max(spec.minimum, 1):
         raise FedbenchError(
-            f"{len(names)} devices cannot be {spec.count} clients",
-            where="clients.count",
-            remedy=f"Set clients.count to at most {len(names)}, or use another partition.",
+            f"{len(names)} devices do not give {spec.count} clients at least {max(spec.minimum, 1)} training rows each",
+            where="clients.partition: device",
+            remedy="Lower clients.count or clients.minimum, or use dirichlet.",
         )
-    loads = np.zeros(spec.count, dtype=np.int64)
-    owner = {}
-    for k in sorted(range(len(names)), key=lambda i: (-counts[i], names[i])):
-        owner[names[k]] = int(loads.argmin())
-        loads[owner[names[k]]] += counts[k]
-    return np.array([owner[name] for name in devices], dtype=np.int32)
+    return owner[index]
 
 
-def _follow(labels: list[str], table: dict[str, np.ndarray], count: int, rng: np.random.Generator) -> list[int]:
-    """Deal rows so that each label is shared as `table` shares it."""
-    names = np.array(labels)
-    held = np.zeros(len(labels), dtype=np.int64)
+def _follow(
+    labels: npt.NDArray[np.object_],
+    train_labels: npt.NDArray[np.object_],
+    train_clients: npt.NDArray[np.int32],
+    count: int,
+    rng: np.random.Generator,
+) -> npt.NDArray[np.int32]:
+    """Deal validation rows so that each label is divided as among the clients' training rows."""
+    clients = np.empty(len(labels), dtype=np.int32)
     for label in sorted(set(labels)):
-        rows = rng.permutation(np.flatnonzero(names == label))
-        shares = table.get(label, np.ones(count))
-        start = 0
-        for client, size in enumerate(largest_remainder(len(rows), [float(s) for s in shares])):
-            held[rows[start : start + size]] = client
-            start += size
-    return [int(client) for client in held]
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        held = np.bincount(train_clients[train_labels == label], minlength=count)
+        if not held.sum():
+            held = np.bincount(train_clients, minlength=count)
+        clients[rows] = np.repeat(np.arange(count), largest_remainder(len(rows), held.tolist()))
+    sizes = np.bincount(clients, minlength=count)
+    for client in np.flatnonzero(sizes == 0):  # rounding can leave a small client nothing to validate on
+        donor = int(sizes.argmax())
+        if sizes[donor] < 2:
+            break
+        candidates = np.flatnonzero(clients == donor)
+        own = np.isin(labels[candidates], train_labels[train_clients == client])
+        row = rng.choice(candidates[own] if own.any() else candidates)
+        clients[row] = client
+        sizes[donor] -= 1
+        sizes[client] += 1
+    return clients
 
 
-def _least(train: pl.DataFrame, count: int) -> int:
-    sizes = np.bincount(train["client"].to_numpy(), minlength=count)
-    return int(sizes.argmin())
+def write_clients(
+    dataset: Path, spec: ClientsSpec, seed: int, out: Path, *, by: str = "label", device: str | None = None
+) -> None:
+    """Write who holds which training and validation row of `dataset` to `out` (schema `CLIENTS`, by row_id).
+
+    Validation rows follow the proportions of the clients' training rows, label by label, or, with partition `device`,
+    their device. Test rows are held by nobody. `by` and `device` name the columns of labels and devices.
+
+    Raises:
+        FedbenchError: as `assign_clients`, or the data set has no column `by` or `device`.
+    """
+    names = [by, *([device] if device is not None else [])]
+    absent = set(names) - set(pq.read_schema(dataset).names)
+    if absent:
+        raise FedbenchError(f"no column {', '.join(sorted(absent))}", where=dataset)
+    rows = pl.read_parquet(dataset, columns=list(dict.fromkeys(["row_id", "split", *names])))
+    train, validation = (rows.filter(pl.col("split") == split).sort("row_id") for split in ("train", "validation"))
+    labels, validation_labels = (
+        part[by].cast(pl.String).fill_null("").to_numpy().astype(object) for part in (train, validation)
+    )
+    devices = train[device].to_list() if device is not None else None
+    clients = assign_clients(labels.tolist(), spec, seed, devices)
+    rng = np.random.default_rng([seed, _VALIDATION])
+    followers = _follow(validation_labels, labels, clients, spec.count, rng)
+    if spec.partition == "device" and devices is not None and device is not None:
+        owner = dict(zip(devices, clients.tolist(), strict=True))
+        smallest = int(np.bincount(clients, minlength=spec.count).argmin())
+        followers = np.array([owner.get(name, smallest) for name in validation[device]], dtype=np.int32)
+    held = pl.concat(
+        part.select("row_id", pl.Series("client", who, dtype=pl.Int32), "split")
+        for part, who in ((train, clients), (validation, followers))
+    ).sort("row_id")
+    with atomic(out) as partial:
+        pq.write_table(held.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(CLIENTS), partial, compression="zstd")

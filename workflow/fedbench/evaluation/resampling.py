@@ -30,8 +30,8 @@ def generator(name: str) -> np.random.Generator:
 def bootstrap(truth: Codes, predicted: Codes, classes: int, draws: int, rng: np.random.Generator) -> Values:
     """Return the metrics of `draws` resamples (with replacement) of the test rows.
 
-    Every resample takes the same rows for all scopes, so a mean over scopes keeps their correlation. Rows that are equal
-    in truth and in every prediction are drawn together, as one cell of a multinomial.
+    Every resample takes the same rows for all scopes, so a mean over scopes keeps their correlation. Rows equal in
+    truth and in every prediction are drawn together, as one cell of a multinomial.
 
     Args:
         truth: class code of each row, shape (rows,), in 0..classes-1.

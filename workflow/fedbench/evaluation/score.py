@@ -101,7 +101,10 @@ def _units(predictions: pd.DataFrame, study: str) -> Iterator[tuple[str, pd.Data
 
 def _quality(predictions: pd.DataFrame, unit: str, draws: int, name: str, source: Path) -> list[Row]:
     """Return the quality metrics of the central model, of each client, and of the mean over clients."""
-    groups = [(str(key[0]), int(key[1]), part) for key, part in predictions.groupby(["scope", "client"], sort=True)]
+    groups = [
+        (str(part["scope"].iloc[0]), int(part["client"].iloc[0]), part)
+        for _, part in predictions.groupby(["scope", "client"], sort=True)
+    ]
     if not groups:
         raise FedbenchError("no predictions in a run that succeeded", where=source, remedy="Run it again.")
     first = groups[0][2]

@@ -45,8 +45,8 @@ class _Stage:
             return
         times = np.concatenate(self.times)
         parts = max(1, -(-len(times) // WINDOW_ROWS))
-        times.partition([len(times) * i // parts for i in range(1, parts)])
-        inner = sorted({int(times[len(times) * i // parts]) for i in range(1, parts)})
+        cuts = [len(times) * i // parts for i in range(1, parts)]
+        inner = sorted({int(time) for time in np.partition(times, cuts)[cuts]}) if cuts else []
         bounds = [int(times.min()), *inner, int(times.max()) + 1]
         staged = pl.scan_parquet(self.files)
         tick = pl.col("ts").to_physical()

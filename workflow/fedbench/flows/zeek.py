@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +14,7 @@ import polars as pl
 
 from fedbench.errors import FedbenchError
 from fedbench.flows.blocks import blocks
-from fedbench.flows.schema import COLUMNS, REQUIRED, canonical
+from fedbench.flows.schema import COLUMNS, COUNTS, PORTS, REQUIRED, canonical
 
 Format = Literal["auto", "zeek", "json"]
 
@@ -36,7 +36,8 @@ class Chunk:
     """Consecutive rows of one log.
 
     Attributes:
-        rows: every column of `COLUMNS` as a string (null: unset or absent) and `line` (from 1).
+        rows: every column of `COLUMNS` (null: unset or absent), as strings, or, where a whole block has nothing but
+            numbers in them, ports, counts and times as numbers; and `line` (from 1).
         unreadable: (line, reason) of rows that could not be told apart into columns.
         repairs: rows mended while reading, by reason.
     """
@@ -46,6 +47,10 @@ class Chunk:
     repairs: Counter[str] = field(default_factory=Counter)
 
 
+_NUMBERS: dict[str, type[pl.DataType]] = {
+    **dict.fromkeys((*PORTS, *COUNTS), pl.Int64),
+    **dict.fromkeys(("ts", "duration"), pl.Float64),
+}
 _UNREADABLE = {"line": pl.Int64, "reason": pl.String}
 # Fallback for logs without any header, told by the number of columns; 2014 logs have no local_resp.
 _WITHOUT_LOCAL_RESP = tuple(name for name in COLUMNS if name != "local_resp")
@@ -90,7 +95,7 @@ def read(path: Path, format: Format = "auto") -> Iterator[Chunk]:
 
 def _parts(block: bytes, first: int, *, json_lines: bool) -> Iterator[tuple[int, bytes, list[bytes]]]:
     """Cut a block at the lines that change the layout: (first line of the part, its bytes, directives before it)."""
-    if json_lines:
+    if json_lines or not (block.startswith((b"#", b"ts")) or b"\n#" in block or b"\nts" in block):
         yield first, block, []
         return
     start, line, directives = 0, first, list[bytes]()
@@ -193,23 +198,29 @@ def _tabular_chunk(part: bytes, first: int, layout: Layout) -> Chunk:
     if layout.by_position:
         repairs["no header: columns by position"] = int(good.sum())
 
-    frame = pl.read_csv(
-        BytesIO(part),
-        has_header=False,
-        separator=layout.separator.decode(),
-        quote_char=None,
-        schema={name: pl.String for name in layout.columns},
-        columns=[name for name in COLUMNS if name in layout.columns],
-        null_values=[layout.unset, layout.empty],
-        missing_columns="insert",
-        extra_columns="ignore",
-    )
+    try:  # numbers as numbers at once: three times as fast, and most blocks have nothing to mend
+        frame = _parsed(part, layout, _NUMBERS)
+    except pl.exceptions.ComputeError:
+        frame = _parsed(part, layout, {})
     lines = np.arange(first, first + len(ends))
     rows = _complete(frame.with_columns(pl.Series("line", lines, dtype=pl.Int64)))
     if not good.all():
         rows = rows.filter(pl.Series(good))
     bad = is_row & ~good
     return Chunk(rows, pl.DataFrame({"line": lines[bad], "reason": list(unreadable[bad])}, schema=_UNREADABLE), repairs)
+
+
+def _parsed(part: bytes, layout: Layout, numbers: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:
+    return pl.read_csv(
+        BytesIO(part),
+        has_header=False,
+        separator=layout.separator.decode(),
+        quote_char=None,
+        schema={name: numbers.get(name, pl.String) for name in layout.columns},
+        null_values=[layout.unset, layout.empty],
+        missing_columns="insert",
+        extra_columns="ignore",
+    )
 
 
 def _json_chunk(part: bytes, first: int) -> Chunk:

@@ -17,7 +17,7 @@ def closed_label(instruction: str, response: str) -> tuple[str, list[str]] | Non
 
     Two forms count: a list of quoted labels ("as 'Sensor' or 'Actuator'") and a choice of two words ("Is an apple a
     fruit or a vegetable?"); the response must be one label and no more than "It is a ...". "Which is a species of fish?
-    Bass or Treble" is left out: its options are items, not classes. On Dolly 15k few records pass; certainty is the aim.
+    Bass or Treble" is left out: its options are items, not classes. Few records of Dolly 15k pass.
     """
     text = instruction.strip()
     if not _ASKS.match(text):

@@ -53,7 +53,7 @@ def build(augmented: Path, spec: InstructionsSpec, seed: int, dataset: Path, led
             raise FedbenchError(
                 f"no record is left for the {name} split of {frame.height} records",
                 where=augmented,
-                remedy="Use more records (`rows`, `keep`, `self_instruct.count`) or other `test` and `validation` shares.",
+                remedy="Use more records (`rows`, `keep`, `self_instruct.count`) or larger `test` and `validation`.",
             )
     schema.write(frame, dataset)
     write_json(
@@ -82,8 +82,8 @@ def build(augmented: Path, spec: InstructionsSpec, seed: int, dataset: Path, led
 def split(instructions: list[str], strata: list[Stratum], test: float, validation: float, seed: int) -> list[str]:
     """Return "train", "validation" or "test" for each row.
 
-    Sizes are the shares of all rows by largest remainder, dealt out to the strata by largest remainder again. A group of
-    equal instructions counts for the stratum of its first row; one too large for what a stratum still wants goes to
+    Sizes are the shares of all rows by largest remainder, dealt out to the strata by largest remainder again. A group
+    of equal instructions counts for the stratum of its first row; one too large for what a stratum still wants goes to
     train, so a split may fall short by less than a group, and never grows beyond its share.
     """
     groups: defaultdict[str, list[int]] = defaultdict(list)

@@ -1,8 +1,8 @@
 """From all records to an IoT instruction set: categories out, then a ranking by IoT relevance (Edge-FIT, III-A).
 
 The paper's second filter rule was lost, so the definition here is a declared choice: records that name an IoT thing
-(`LEXICON`, whole words only: "patriot" does not name "IoT") come first, the others follow by similarity to `REFERENCE` and
-to the records that matched.
+(`LEXICON`, whole words only: "patriot" does not name "IoT") come first, the others follow by similarity to `REFERENCE`
+and to the records that matched.
 """
 
 import re
@@ -21,12 +21,13 @@ from fedbench.spec import InstructionsSpec
 
 LEXICON = [
     "iot", "internet of things", "smart home", "smart homes", "home automation", "smart device", "smart devices",
-    "connected device", "connected devices", "edge device", "edge devices", "edge computing", "smart speaker", "smart plug",
-    "smart lock", "smart meter", "smart grid", "smart city", "smart cities", "smartwatch", "smart bulb", "smart light",
-    "sensor", "sensors", "actuator", "actuators", "thermostat", "thermostats", "microcontroller", "microcontrollers",
-    "arduino", "raspberry pi", "embedded system", "embedded systems", "firmware", "zigbee", "z-wave", "bluetooth", "mqtt",
-    "lora", "lorawan", "rfid", "wi-fi", "wifi", "router", "routers", "webcam", "security camera", "security cameras",
-    "doorbell", "smoke detector", "smoke detectors", "telemetry", "wearable", "wearables", "alexa", "google home", "botnet",
+    "connected device", "connected devices", "edge device", "edge devices", "edge computing", "smart speaker",
+    "smart plug", "smart lock", "smart meter", "smart grid", "smart city", "smart cities", "smartwatch", "smart bulb",
+    "smart light", "sensor", "sensors", "actuator", "actuators", "thermostat", "thermostats", "microcontroller",
+    "microcontrollers", "arduino", "raspberry pi", "embedded system", "embedded systems", "firmware", "zigbee",
+    "z-wave", "bluetooth", "mqtt", "lora", "lorawan", "rfid", "wi-fi", "wifi", "router", "routers", "webcam",
+    "security camera", "security cameras", "doorbell", "smoke detector", "smoke detectors", "telemetry", "wearable",
+    "wearables", "alexa", "google home", "botnet",
 ]  # fmt: skip
 """Words of the strict match: small, so that a match means something."""
 
@@ -43,6 +44,7 @@ engineering, machines and computers, television, speaker, camera, refrigerator, 
 """
 """What IoT records talk about."""
 
+_TEXT = ("instruction", "context", "response")
 _STRICT = re.compile(rf"(?<![\w])(?:{'|'.join(re.escape(term) for term in LEXICON)})(?![\w])", re.IGNORECASE)
 
 
@@ -67,7 +69,7 @@ def filter_iot(sources: Path, spec: InstructionsSpec, out: Path, ledger: Path) -
     candidates = read.filter(~pl.col("category").is_in(list(spec.exclude)))
     if candidates.is_empty():
         raise FedbenchError("every record is excluded", where=sources, remedy="Name fewer categories under `exclude`.")
-    texts = [" ".join(row) for row in candidates.select("instruction", "context", "response").iter_rows()]
+    texts = [" ".join(row) for row in candidates.select(*_TEXT).iter_rows()]
     matches = [strict_match(text) for text in texts]
     candidates = candidates.with_columns(
         pl.Series("strict_match", matches), pl.Series("similarity", similarity(texts, matches))
@@ -88,10 +90,11 @@ def filter_iot(sources: Path, spec: InstructionsSpec, out: Path, ledger: Path) -
             ],
             "wanted": spec.keep,
             "strict_matches": {
+                "read": sum(strict_match(" ".join(row)) for row in read.select(*_TEXT).iter_rows()),
                 "candidates": int(candidates["strict_match"].sum()),
                 "kept": int(kept["strict_match"].sum()),
             },
-            "lowest_similarity": float(kept.filter(~pl.col("strict_match"))["similarity"].min() or 0.0),
+            "lowest_similarity": min(kept.filter(~pl.col("strict_match"))["similarity"].to_list(), default=None),
         },
     )
 

@@ -110,11 +110,11 @@ def _routine(filler: Filler) -> tuple[str, str]:
 def _extraction(filler: Filler) -> tuple[str, str]:
     frame = filler.rng.choice(
         [
-            "Extract device, room and value as JSON from this log: at {time} sensor {serial} in the {room} measured {some}.",
-            "Which device, room and value does {person}'s note name? On {weekday}, {serial} showed {some} for the {room}. "
-            "Reply in JSON.",
-            "Turn into JSON with the keys device, room, value: {room} / {serial} / {some}, taken by {person} during {weather}.",
-            "{person} wrote down: {some} from {serial}, fitted in the {room} of {place}. Give device, room and value as JSON.",
+            "Extract device, room and value as JSON from this log: at {time} {serial} in the {room} measured {some}.",
+            "Which device, room and value does {person}'s note name? On {weekday}, {serial} showed {some} for the "
+            "{room}. Reply in JSON.",
+            "Make JSON with the keys device, room, value: {room} / {serial} / {some}, seen by {person} in {weather}.",
+            "{person} wrote down: {some} from {serial}, in the {room} of {place}. Give device, room and value as JSON.",
         ]
     )
     instruction = filler.fill(frame)

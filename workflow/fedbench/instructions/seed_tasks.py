@@ -84,7 +84,7 @@ SEED_TASKS: list[Task] = [
     ),
     Task(
         "Suggest two automations for somebody who often forgets to close windows.",
-        "1. Send a message when a window is open and rain is forecast.\n2. Turn the heating off while a window is open.",
+        "1. Send a message when a window is open and rain is forecast.\n2. Turn the heating off while one is open.",
         "automation_ideas",
     ),
     Task(

@@ -1,4 +1,4 @@
-"""Self-Instruct: grow the instruction set from seed tasks, keeping only what is well formed and new (Edge-FIT, III-C)."""
+"""Self-Instruct: grow the instruction set from seed tasks, keeping what is well formed and new (Edge-FIT, III-C)."""
 
 import random
 from collections import Counter

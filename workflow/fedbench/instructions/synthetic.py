@@ -4,7 +4,17 @@ import random
 from collections.abc import Callable, Iterator
 
 from fedbench.instructions.synthetic_facts import (
-    ADVICE, ANIMALS, CITIES, CLOTHES, DEVICES, DISHES, HOBBIES, HOME_ADVICE, PEOPLE, THEMES, TOOLS,
+    ADVICE,
+    ANIMALS,
+    CITIES,
+    CLOTHES,
+    DEVICES,
+    DISHES,
+    HOBBIES,
+    HOME_ADVICE,
+    PEOPLE,
+    THEMES,
+    TOOLS,
 )  # fmt: skip
 from fedbench.partition import largest_remainder
 
@@ -148,8 +158,8 @@ def _passage(rng: random.Random, iot: bool) -> tuple[str, str, str, str]:
     if iot:
         device, purpose, radio, _ = rng.choice(DEVICES)
         text = (
-            f"In {year} {person} fitted {count} units of a {device} in a block of flats in {city}. Each one {purpose} and "
-            f"talks to the hub over {radio}. After a month the network ran without a fault."
+            f"In {year} {person} fitted {count} units of a {device} in a block of flats in {city}. Each one {purpose} "
+            f"and talks to the hub over {radio}. After a month the network ran without a fault."
         )
         return (
             text,
@@ -159,8 +169,8 @@ def _passage(rng: random.Random, iot: bool) -> tuple[str, str, str, str]:
         )
     animal, family, home, food = rng.choice(ANIMALS)
     text = (
-        f"In {year} {person} of {city} in {country} wrote a report on the {animal}, a {family} of {home}. It was seen {count} "
-        f"times, and {food} made up most of what it ate."
+        f"In {year} {person} of {city} in {country} wrote a report on the {animal}, a {family} of {home}. It was seen "
+        f"{count} times, and {food} made up most of what it ate."
     )
     return (
         text,
@@ -202,10 +212,13 @@ def _brainstorming(rng: random.Random, iot: bool) -> Texts:
     count, person = rng.choice([3, 4]), rng.choice(PEOPLE)
     if iot:
         device = rng.choice(DEVICES)[0]
-        question = f"Give {person} {count} ideas to make a home with a {device} safer or cheaper to run."
+        question = (
+            f"Give {person} {count} ideas to make a home of {rng.randint(2, 9)} rooms with a {device} safer or cheaper."
+        )
         ideas = rng.sample(HOME_ADVICE, count)
     else:
-        question = f"List {count} tips for {person}, who wants to start with {rng.choice(HOBBIES)}."
+        hobby, weeks = rng.choice(HOBBIES), rng.randint(2, 9)
+        question = f"List {count} tips for {person}, who wants to start with {hobby} within {weeks} weeks."
         ideas = rng.sample(ADVICE, count)
     return question, "", "\n".join(f"{number}. {idea.capitalize()}." for number, idea in enumerate(ideas, start=1))
 

@@ -10,6 +10,7 @@ from fedbench.reporting import captions, ledgers
 from fedbench.reporting import figures as drawing
 from fedbench.reporting import page as summary
 from fedbench.reporting.comparisons import PAPER_COMPARISONS
+from fedbench.reporting.contents import figure_names, table_names
 from fedbench.reporting.results import Results
 from fedbench.reporting.tables import PAPER_TABLES
 from fedbench.reporting.verdicts import judge, read_published
@@ -17,14 +18,6 @@ from fedbench.reporting.writing import write
 from fedbench.spec import Experiment
 
 PUBLISHED = Path("config/published")
-TABLES = (
-    *(name + suffix for name in PAPER_TABLES for suffix in ("", "-verdict")),
-    "data-iot23",
-    "data-dolly",
-    "leakage",
-    "runs",
-)
-FIGURES = tuple(drawing.FIGURES)
 
 
 def tables(experiment: Experiment, results: Path, published: Path = PUBLISHED) -> None:
@@ -59,16 +52,6 @@ def table_frame(name: str, experiment: Experiment, results: Results, published: 
     return {"leakage": ledgers.leakage, "runs": ledgers.runs}[name](results)
 
 
-def table_names(experiment: Experiment) -> list[str]:
-    """Return the names of the experiment's tables."""
-    return _of(TABLES, experiment)
-
-
-def figure_names(experiment: Experiment) -> list[str]:
-    """Return the names of the experiment's figures."""
-    return _of(FIGURES, experiment)
-
-
 def figure(name: str, experiment: Experiment, results: Path, published: Path = PUBLISHED) -> None:
     """Write one figure to `results`/figures as .svg and .png."""
     _check(name, figure_names(experiment), "figure", experiment)
@@ -87,11 +70,6 @@ def page(experiment: Experiment, results: Path, config_text: str, provenance: di
     return summary.write(
         experiment, Results.read(results), table_names(experiment), figure_names(experiment), config_text, provenance
     )
-
-
-def _of(names: tuple[str, ...], experiment: Experiment) -> list[str]:
-    present = {"gsfs": experiment.gsfs is not None, "edge-fit": experiment.edge_fit is not None}
-    return [name for name in names if any(present[study] for study in captions.studies(name))]
 
 
 def _check(name: str, known: list[str], kind: str, experiment: Experiment) -> None:

@@ -8,6 +8,7 @@ from scipy import stats
 from fedbench.reporting.captions import synthetic
 from fedbench.reporting.results import Estimate, Group, Measure, Results
 from fedbench.reporting.tables import (
+    EDGE_FIT_ROWS,
     LATENCY,
     QUALITY,
     SPLITS,
@@ -42,12 +43,6 @@ _TABLE3 = {
 }
 _SCOPES = {"central model": "central", "client model (avg)": "client"}
 _RATIOS = (("FedAvg", "GSFS (Proposed)"), ("FedOpt", "GSFS (Proposed)"), ("FedAvg", "FedOpt"))
-EDGE_FIT_ROWS = {
-    "Base Llama 2 (7B)": "zero-shot",
-    "Local-Only (Avg.)": "local-only",
-    "Centralized Fine-Tuning": "centralised",
-    "Edge-FIT (Proposed)": "federated",
-}
 _EDGE_FIT_MODEL = "Llama 2 (7B)"
 
 
@@ -60,7 +55,7 @@ def gsfs_table1(experiment: Experiment, results: Results, published: pd.DataFram
         ours = None
         split = splits[row.casefold()]
         if split in sizes.index:
-            count, total = float(sizes.loc[split, "rows"]), float(sizes["rows"].sum())
+            count, total = float(sizes["rows"][split]), float(sizes["rows"].sum())
             ours = Estimate(100 * count / total, digits=2) if column == "Percentage" else Estimate(count, digits=0)
         missing = "the data set was not built" if sizes.empty else "the split holds no rows"
         yield Comparison(row, column, column, value, ours, obstacle, missing, decimals=0)
@@ -87,7 +82,8 @@ def gsfs_table3(experiment: Experiment, results: Results, published: pd.DataFram
     spec = gsfs(experiment)
     data = _data_obstacle(experiment, results, published)
     found = [results.select("gsfs", "federated", strategy=name) for name in spec.strategies]
-    groups = {row: group for group in found if (row := group.first("strategy_published"))}
+    # Several strategies may stand beside one row (FedOpt is a family): the first of the experiment does.
+    groups = {row: group for group in reversed(found) if (row := group.first("strategy_published"))}
     names = {
         column.format(theirs): [name.format(ours) for name in names]
         for column, names in _TABLE3.items()
@@ -100,7 +96,9 @@ def gsfs_table3(experiment: Experiment, results: Results, published: pd.DataFram
             continue
         for name in names[column]:
             measure = STRATEGY[name]
-            model = "" if group.first("model_title").startswith("OPT") else f"our model is {_title(group)}, the paper's OPT"
+            model = (
+                "" if group.first("model_title").startswith("OPT") else f"our model is {_title(group)}, the paper's OPT"
+            )
             obstacle = _join(data, HARDWARE if measure.is_usage else "", model)
             yield _compare(row, column, name, value, group, measure, "flow", spec.seeds, obstacle)
     yield from _latency_ratios(experiment, groups, published)

@@ -1,4 +1,4 @@
-"""The figures: loss curves, strategies, uploads, rounds and procedures, as SVG and PNG that do not change by themselves."""
+"""The figures: loss curves, strategies, uploads, rounds and procedures; the same data draw the same bytes."""
 
 import itertools
 import json
@@ -14,9 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fedbench.files import atomic
-from fedbench.reporting.comparisons import EDGE_FIT_ROWS
 from fedbench.reporting.results import Estimate, Group, Measure, Results
-from fedbench.reporting.tables import PROCEDURES, STRATEGY, edge_fit_scope, gsfs
+from fedbench.reporting.tables import EDGE_FIT_ROWS, PROCEDURES, STRATEGY, edge_fit_scope, gsfs
 from fedbench.reporting.verdicts import read_published
 from fedbench.spec import Experiment
 
@@ -28,7 +27,7 @@ TRIGGERS = {
     "silence": ("#999999", "s"),
     "": ("#009E73", "D"),
 }
-STYLE: dict[str, Any] = {
+STYLE: dict[Any, Any] = {
     "figure.dpi": 100,
     "savefig.dpi": 160,
     "svg.hashsalt": "fedbench",
@@ -90,13 +89,24 @@ def strategies(experiment: Experiment, results: Results, published: Path) -> Fig
     figure, panels = _canvas(9.2, 3.6, 2)
     figures = (("Accuracy, central", "Global model"), ("Accuracy, client", "Mean over clients"))
     for panel, (column, title) in zip(panels, figures, strict=True):
-        for (colour, marker), name in zip(zip(_colours(), "os^Dv<>", strict=True), gsfs(experiment).strategies, strict=False):
+        for (colour, marker), name in zip(
+            zip(_colours(), "os^Dv<>", strict=True), gsfs(experiment).strategies, strict=False
+        ):
             group = results.select("gsfs", "federated", strategy=name)
             accuracy, sent = (group.by_seed(STRATEGY[key], "flow") for key in (column, "Uploaded (MiB)"))
             both = accuracy.join(sent["value"].rename("sent")).dropna(subset=["value", "sent"])
             if both.empty:
                 continue
-            panel.scatter(both["sent"], both["value"], s=22, color=colour, marker=marker, edgecolors="white", linewidths=0.7, zorder=4)
+            panel.scatter(
+                both["sent"],
+                both["value"],
+                s=22,
+                color=colour,
+                marker=marker,
+                edgecolors="white",
+                linewidths=0.7,
+                zorder=4,
+            )
             mean = both.mean()
             spread = [[max(0.0, mean["value"] - mean["low"])], [max(0.0, mean["high"] - mean["value"])]]
             label = f"{group.first('strategy_title', name)} (n = {len(both)})"
@@ -118,7 +128,9 @@ def uploads(experiment: Experiment, results: Results, published: Path) -> Figure
         group = results.select("gsfs", "federated", strategy=name)
         history = next(_histories(group), None)
         if history is not None and history["uploaded"].notna().any():
-            found.append((group.first("strategy_title", name), history[history["uploaded"].notna() & (history["client"] >= 0)]))
+            found.append(
+                (group.first("strategy_title", name), history[history["uploaded"].notna() & (history["client"] >= 0)])
+            )
     if not found:
         return _empty("no federated run recorded its uploads")
     clients = max(history["client"].max() for _, history in found) + 1
@@ -128,8 +140,12 @@ def uploads(experiment: Experiment, results: Results, published: Path) -> Figure
         sent = history[history["uploaded"].astype(bool)]
         for trigger, (colour, marker) in TRIGGERS.items():
             part = sent[sent["trigger"].fillna("") == trigger]
-            panel.scatter(part[place], part["client"], s=22, color=colour, marker=marker, label=trigger or "every round")
-        _axes(panel, f"{title}: {len(sent)} of {len(history)}", "tick" if place == "step" else "round", "", legend=False)
+            panel.scatter(
+                part[place], part["client"], s=22, color=colour, marker=marker, label=trigger or "every round"
+            )
+        _axes(
+            panel, f"{title}: {len(sent)} of {len(history)}", "tick" if place == "step" else "round", "", legend=False
+        )
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.yaxis.set_major_locator(MaxNLocator(integer=True))
         panel.set_xlim(history[place].min() - 0.5, history[place].max() + 0.5)
@@ -155,7 +171,9 @@ def edge_fit_rounds(experiment: Experiment, results: Results, published: Path) -
     right.xaxis.set_major_locator(MaxNLocator(integer=True))
     _axes(right, "Quality of the global model", "round", "share")
     if not right.lines:
-        right.text(0.5, 0.5, "rounds were not evaluated", ha="center", va="center", transform=right.transAxes, color="#777777")
+        right.text(
+            0.5, 0.5, "rounds were not evaluated", ha="center", va="center", transform=right.transAxes, color="#777777"
+        )
     return figure
 
 
@@ -179,9 +197,19 @@ def edge_fit_bars(experiment: Experiment, results: Results, published: Path) -> 
     printed = read_published(published, "edge-fit")
     printed = printed[(printed["table"] == "III") & (printed["column"] == "F1-score")]
     values = {EDGE_FIT_ROWS[row]: value for row, value in zip(printed["row"], printed["value"], strict=True)}
-    shown = [(place, values[procedure]) for place, procedure in enumerate(spec.procedures)]
-    panel.scatter(*zip(*shown, strict=True), marker="D", s=42, color="white", edgecolors="black", zorder=5, label="published, Llama 2 (7B)")
-    panel.set_xticks(range(len(spec.procedures)), [PROCEDURES[p][0].replace(" (mean", "\n(mean") for p in spec.procedures])
+    panel.scatter(
+        range(len(spec.procedures)),
+        [values[procedure] for procedure in spec.procedures],
+        marker="D",
+        s=42,
+        color="white",
+        edgecolors="black",
+        zorder=5,
+        label="published, Llama 2 (7B)",
+    )
+    panel.set_xticks(
+        range(len(spec.procedures)), [PROCEDURES[p][0].replace(" (mean", "\n(mean") for p in spec.procedures]
+    )
     _axes(panel, "F1 by procedure", "", "F1 (macro)", legend=False)
     panel.grid(axis="x", visible=False)
     panel.set_ylim(0, 1)

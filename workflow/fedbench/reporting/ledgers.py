@@ -1,6 +1,5 @@
-"""Tables about the data and the runs themselves: what each step did, how far a memoriser gets, what ran and what not."""
+"""Tables about the data and the runs: what each step did, how far a memoriser gets, what ran and what did not."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,9 @@ def _ledger_rows(path: Path) -> list[dict[str, Any]]:
         read = labels.get("read") or {}
         kept = labels.get("kept") or {}
         rows.append(_step(stage, "read", None, ledger["rows_read"], read, ""))
-        rows += [_step(stage, "repair", None, None, {}, f"{n:,} × {r}") for r, n in (ledger.get("repairs") or {}).items()]
+        rows += [
+            _step(stage, "repair", None, None, {}, f"{n:,} × {r}") for r, n in (ledger.get("repairs") or {}).items()
+        ]
         rows += [
             _step(stage, "quarantine", None, None, {}, f"{n:,} × {reason}")
             for reason, n in (ledger.get("quarantine_reasons") or {}).items()
@@ -59,7 +60,9 @@ def _ledger_rows(path: Path) -> list[dict[str, Any]]:
             rows.append(_step(stage, "keep", ledger["rows_read"], ledger.get("rows_kept"), kept, ""))
     for step in ledger.get("steps") or []:
         after = step.get("labels_after") or {}
-        rows.append(_step(stage, step["step"], step["rows_before"], step["rows_after"], after, step.get("reason") or ""))
+        rows.append(
+            _step(stage, step["step"], step["rows_before"], step["rows_after"], after, step.get("reason") or "")
+        )
     return rows
 
 
@@ -106,9 +109,3 @@ def runs(results: Results) -> pd.DataFrame:
         ]
         rows.append({**dict(zip(_RUNS, cells, strict=True)), "note": run["message"] or ""})
     return pd.DataFrame(rows, columns=[*_RUNS, "note"])
-
-
-def settings(results: Results, run: str) -> dict[str, Any]:
-    """Return the resolved specification of one run, from its manifest."""
-    manifest = read_json(results.folder / "runs" / run / "manifest.json")
-    return dict(json.loads(json.dumps(manifest["run"])))

@@ -1,6 +1,5 @@
 """One self-contained HTML page: headline, tables, verdicts, figures, configuration and provenance."""
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from fedbench.reporting import captions
 from fedbench.reporting.results import Estimate, Results
 from fedbench.reporting.tables import QUALITY, STRATEGY
 from fedbench.reporting.verdicts import VERDICTS, tally
+from fedbench.reporting.writing import fragment
 from fedbench.spec import Experiment
 
 SECTIONS = {
@@ -71,9 +71,7 @@ def write(
     items = [_table(results.folder, name) for name in tables] + [
         _figure(experiment, results.folder, name) for name in figures
     ]
-    sections = {
-        key: (title, [item for item in items if _section(item.name) == key]) for key, title in SECTIONS.items()
-    }
+    sections = {key: (title, [item for item in items if _section(item.name) == key]) for key, title in SECTIONS.items()}
     counts = {name: sum(item.counts[name] for item in items if item.counts) for name in VERDICTS}
     environment = Environment(
         loader=PackageLoader("fedbench.reporting"),
@@ -82,7 +80,7 @@ def write(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    synthetic = [study for study in ("gsfs", "edge-fit") if captions.synthetic(experiment, study)]
+    synthetic = [name for study, name in captions.STUDIES.items() if captions.synthetic(experiment, study)]
     page = environment.get_template("summary.html.j2").render(
         experiment=experiment,
         facts=list(headline(experiment, results)),
@@ -91,7 +89,6 @@ def write(
         synthetic=synthetic,
         config=config_text,
         provenance=provenance,
-        as_json=lambda value: json.dumps(value, ensure_ascii=False),
     )
     out = results.folder / "summary.html"
     write_text(out, page)
@@ -107,7 +104,11 @@ def headline(experiment: Experiment, results: Results) -> Iterator[Fact]:
         models = {
             group.first("model_title", name): estimate
             for name in experiment.gsfs.models
-            if (estimate := (group := results.select("gsfs", "centralised", model=name)).estimate(QUALITY["Accuracy"], "flow"))
+            if (
+                estimate := (group := results.select("gsfs", "centralised", model=name)).estimate(
+                    QUALITY["Accuracy"], "flow"
+                )
+            )
         }
         if models:
             best = max(models, key=lambda title: models[title].value)
@@ -153,7 +154,7 @@ def _section(name: str) -> str:
 
 
 def _table(folder: Path, name: str) -> Item:
-    body = Markup(_read(folder / "tables" / f"{name}.html"))  # noqa: S704 - our own, escaped when it was written
+    body = Markup(fragment(_read(folder / "tables" / f"{name}.html")))
     is_verdict = name.endswith("-verdict")
     counts = tally(pd.read_csv(folder / "tables" / f"{name}.csv", dtype=str)) if is_verdict else None
     return Item(name, captions.title(name), body, is_verdict, counts)
@@ -164,10 +165,12 @@ def _figure(experiment: Experiment, folder: Path, name: str) -> Item:
     svg = _read(folder / "figures" / f"{name}.svg")
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'(\bid="|"#|url\(#)', lambda match: f"{match.group()}{name}-", svg)
-    svg = re.sub(r'^<svg ([^>]*?)width="[^"]*"', r'<svg \1', re.sub(r' height="[\d.]+pt"', "", svg, count=1), count=1)
+    svg = re.sub(r'^<svg ([^>]*?)width="[^"]*"', r"<svg \1", re.sub(r' height="[\d.]+pt"', "", svg, count=1), count=1)
     text = captions.figure(experiment, name)
     body = Markup('<figure class="picture" role="img" aria-label="{}">{}<figcaption>{}</figcaption></figure>').format(
-        text, Markup(svg), text  # noqa: S704 - drawn by matplotlib from our own labels
+        text,
+        Markup(svg),
+        text,
     )
     return Item(name, captions.title(name), body)
 

@@ -15,7 +15,7 @@ NOT_RUN = "not run"
 class Estimate:
     """A mean over seeds.
 
-    `low` and `high` are the ends of the 95 % bootstrap interval over test rows, each averaged over seeds (the seeds share
+    `low` and `high` are the ends of the 95 % bootstrap interval over test rows, each averaged over seeds (these share
     one test set, so averaging does not narrow it); `sd` is the standard deviation over seeds, None for a single seed.
     """
 
@@ -150,7 +150,10 @@ class Group:
         if self.runs.empty:
             return f"{NOT_RUN}: no run in this result set"
         failed = self.runs[self.runs["status"] != "ok"]
-        reasons = [f"{NOT_RUN}: seed {seed}: {message}" for seed, message in zip(failed["seed"], failed["message"], strict=True)]
+        reasons = [
+            f"{NOT_RUN}: seed {seed}: {message}"
+            for seed, message in zip(failed["seed"], failed["message"], strict=True)
+        ]
         missing = [str(seed) for seed in seeds if seed not in set(self.runs["seed"])]
         if missing:
             reasons.append(f"{NOT_RUN}: seed {', '.join(missing)}: no run in this result set")

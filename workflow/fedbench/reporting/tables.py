@@ -21,6 +21,12 @@ PROCEDURES = {
     "centralised": ("Centralised fine-tuning", "all data, one model"),
     "federated": ("Edge-FIT", "FedAvg on LoRA adapters"),
 }
+EDGE_FIT_ROWS = {  # rows of Edge-FIT Table III
+    "Base Llama 2 (7B)": "zero-shot",
+    "Local-Only (Avg.)": "local-only",
+    "Centralized Fine-Tuning": "centralised",
+    "Edge-FIT (Proposed)": "federated",
+}
 
 QUALITY = {
     "Precision (macro)": Measure("precision_macro"),
@@ -73,7 +79,7 @@ def split_sizes(results: Results) -> pd.DataFrame:
     path = results.folder / "data" / "iot23" / "dataset.parquet"
     if not path.is_file():
         return pd.DataFrame(columns=["rows", "texts", "classes"])
-    frame = pq.read_table(path, columns=["split", "text_id", "label"]).to_pandas()
+    frame: pd.DataFrame = pq.read_table(path, columns=["split", "text_id", "label"]).to_pandas()
     by_split = frame.groupby("split", observed=True)
     return by_split.agg(rows=("label", "size"), texts=("text_id", "nunique"), classes=("label", "nunique"))
 
@@ -85,15 +91,17 @@ def gsfs_table1(experiment: Experiment, results: Results) -> pd.DataFrame:
     rows = []
     for split, title in SPLITS.items():
         if split in sizes.index:
-            part = sizes.loc[split]
-            share = Estimate(100 * part["rows"] / sizes["rows"].sum(), digits=2)
-            counts = [Estimate(float(part[key]), digits=0) for key in ("rows", "texts", "classes")]
+            share = Estimate(100 * float(sizes["rows"][split]) / float(sizes["rows"].sum()), digits=2)
+            counts = [Estimate(float(sizes[key][split]), digits=0) for key in ("rows", "texts", "classes")]
             rows.append({"Dataset part": title, **dict(zip(columns, [share, *counts], strict=True)), "note": ""})
         else:
             note = f"{NOT_RUN}: the split holds no rows" if len(sizes) else f"{NOT_RUN}: the data set was not built"
             rows.append({"Dataset part": title, **dict.fromkeys(columns, NOT_RUN), "note": note})
     if len(sizes):
-        total = {"Percentage": Estimate(100, digits=2), "Number of samples": Estimate(float(sizes["rows"].sum()), digits=0)}
+        total = {
+            "Percentage": Estimate(100, digits=2),
+            "Number of samples": Estimate(float(sizes["rows"].sum()), digits=0),
+        }
         rows.append({"Dataset part": "Total", **dict.fromkeys(columns, ""), **total, "note": ""})
     return pd.DataFrame(rows)
 
@@ -107,7 +115,9 @@ def gsfs_table2(experiment: Experiment, results: Results) -> pd.DataFrame:
             group = results.select("gsfs", procedure, model=name)
             title = group.first("model_title", BASELINE_TITLES.get(name, name))
             for unit in UNITS:
-                rows.append(_row({"Model": title, "per": UNITS[unit]}, group, {**QUALITY, **LATENCY}, unit, spec.central_seeds))
+                rows.append(
+                    _row({"Model": title, "per": UNITS[unit]}, group, {**QUALITY, **LATENCY}, unit, spec.central_seeds)
+                )
     return pd.DataFrame(rows)
 
 
@@ -147,11 +157,7 @@ def edge_fit_table4(experiment: Experiment, results: Results) -> pd.DataFrame:
     for name in experiment.edge_fit.models:
         groups = {p: results.select("edge-fit", p, model=name) for p in ("zero-shot", "centralised", "federated")}
         federated = groups["federated"]
-        notes = [
-            f"{p}: {note}"
-            for p, group in groups.items()
-            if (note := group.note(edge_fit_seeds(experiment, p)))
-        ]
+        notes = [f"{p}: {note}" for p, group in groups.items() if (note := group.note(edge_fit_seeds(experiment, p)))]
         vram = client_vram(federated)
         if vram is None:
             notes.append("GPU memory: not run: no federated run on a GPU")

@@ -1,4 +1,4 @@
-"""One table as Markdown, CSV, LaTeX and an HTML fragment."""
+"""One table as Markdown, CSV, LaTeX and a page of HTML."""
 
 import re
 from html import escape
@@ -11,7 +11,8 @@ from tabulate import tabulate
 from fedbench.files import write_text
 from fedbench.reporting.results import NOT_RUN, Estimate
 
-FORMATS = (".md", ".csv", ".tex", ".html")
+_STYLE = Path(__file__).parent / "templates" / "style.css"
+_PAGE = '<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{}</title>\n<style>\n{}</style>\n'
 _LATEX = {"±": r"$\pm$", "−": "$-$", "×": r"$\times$", "–": "--", "—": "---", "≥": r"$\ge$", "≤": r"$\le$"}
 
 
@@ -70,7 +71,9 @@ def latex(frame: pd.DataFrame, caption: str, label: str) -> str:
 
 
 def html(frame: pd.DataFrame, caption: str) -> str:
-    """Return a <figure> with the table; classes mark estimates, verdicts and what did not run."""
+    """Return a page with the table in a <figure>; a note column without notes is left out."""
+    if "note" in frame.columns and not any(frame["note"]):
+        frame = frame.drop(columns="note")
     heads = "".join(
         f'<th scope="col"{_numeric(frame, name)}>{escape("Note" if name == "note" else name)}</th>'
         for name in frame.columns
@@ -79,16 +82,20 @@ def html(frame: pd.DataFrame, caption: str) -> str:
         "<tr>" + "".join(_cell(name, cell) for name, cell in zip(frame.columns, row, strict=True)) + "</tr>"
         for row in frame.itertuples(index=False, name=None)
     )
-    return (
+    return _PAGE.format(escape(caption.split(":")[0]), _STYLE.read_text(encoding="utf-8")) + (
         f'<figure class="table">\n<figcaption>{escape(caption)}</figcaption>\n<div class="scroll"><table>\n'
         f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>\n</figure>\n"
     )
 
 
+def fragment(page: str) -> str:
+    """Return the <figure> of a page made by `html`."""
+    return page[page.index("<figure") :]
+
+
 def _cell(column: str, cell: Any) -> str:
     if isinstance(cell, Estimate):
-        spread = " ".join(part for part in (cell.spread, cell.interval) if part)
-        extra = f" <small>{escape(spread)}</small>" if spread else ""
+        extra = "".join(f" <small>{escape(part)}</small>" for part in (cell.spread, cell.interval) if part)
         return f'<td class="number"><b>{cell.mean}</b>{extra}</td>'
     text = escape(str(cell))
     if column == "verdict":

@@ -1,0 +1,102 @@
+"""The IoT filter: categories out, whole words only, a ranking that reaches the wanted count, an honest ledger."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from fedbench.errors import FedbenchError
+from fedbench.files import read_json, write_json
+from fedbench.instructions import schema
+from fedbench.instructions.fetch import fetch
+from fedbench.instructions.filtering import LEXICON, filter_iot, similarity, strict_match
+from fedbench.spec import InstructionsSpec
+
+
+def run(tmp_path, rows, **keys):
+    """Filter (instruction, category) rows; return the kept instructions in order, and the ledger."""
+    lines = [
+        json.dumps({"instruction": text, "context": "", "response": "Yes.", "category": category})
+        for text, category in rows
+    ]
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
+    write_json(tmp_path / "sources.json", [{"path": str(tmp_path / "in.jsonl"), "source": "mirror"}])
+    spec = InstructionsSpec(source={"kind": "mirror", "path": str(tmp_path)}, **keys)
+    filter_iot(tmp_path / "sources.json", spec, tmp_path / "out.parquet", tmp_path / "ledger.json")
+    frame = pl.read_parquet(tmp_path / "out.parquet")
+    assert frame.schema == pl.Schema(schema.FILTERED)
+    return frame, read_json(tmp_path / "ledger.json")
+
+
+@pytest.mark.parametrize("text", ["the IoT, at last", "Smart Home!", "Wi-Fi", "a thermostat's dial", "z-wave/zigbee"])
+def test_the_lexicon_matches_whole_words_whatever_the_case(text):
+    assert strict_match(text)
+
+
+@pytest.mark.parametrize("text", ["patriot", "riot", "idiotic", "floral explorations", "censorship", "smart homework"])
+def test_a_word_inside_another_word_is_no_match(text):
+    assert not strict_match(text)
+
+
+def test_every_lexicon_entry_matches_itself_and_stands_once():
+    assert all(strict_match(term) for term in LEXICON)
+    assert len(set(LEXICON)) == len(LEXICON)
+
+
+def test_matches_come_first_then_the_most_similar_and_the_order_of_the_source_stays(tmp_path):
+    rows = [
+        ("Name a poem on roses.", "open_qa"),
+        ("Which network measures temperature, light and energy in rooms?", "open_qa"),
+        ("Tell a tale of a sensor.", "creative_writing"),
+        ("Why did the patriot riot?", "general_qa"),
+        ("Who invented zigbee?", "open_qa"),
+    ]
+    kept, ledger = run(tmp_path, rows, keep=2)
+    assert kept["row_id"].to_list() == [1, 4]
+    assert kept["strict_match"].to_list() == [False, True]
+    assert kept["source"].to_list() == ["dolly", "dolly"]
+    assert ledger["strict_matches"] == {"read": 2, "candidates": 1, "kept": 1}
+    assert ledger["labels"]["read"] == {"creative_writing": 1, "general_qa": 1, "open_qa": 3}
+    assert [(step["rows_before"], step["rows_after"]) for step in ledger["steps"]] == [(5, 4), (4, 2)]
+    assert ledger["steps"][1]["labels_after"] == {"open_qa": 2} == ledger["labels"]["kept"]
+
+
+def test_where_fewer_records_exist_all_are_kept_and_the_ledger_says_so(tmp_path):
+    kept, ledger = run(tmp_path, [("One?", "open_qa"), ("Two?", "closed_qa")], keep=10)
+    assert kept["instruction"].to_list() == ["One?"]
+    assert "only 1 of the wanted 10 exist" in ledger["steps"][1]["reason"]
+
+
+def test_excluding_everything_is_an_error(tmp_path):
+    with pytest.raises(FedbenchError, match="every record is excluded"):
+        run(tmp_path, [("One?", "open_qa")], exclude=["open_qa"])
+
+
+def test_similarity_is_a_cosine_and_learns_from_the_matching_records():
+    texts = ["thermostat for the kitchen scullery", "a scullery of old", "a ballad of old"]
+    alone, fed = similarity(texts, [False] * 3), similarity(texts, [True, False, False])
+    assert np.all((alone >= 0) & (alone <= 1))
+    assert alone[1] == alone[2] == fed[2] == 0
+    assert fed[1] > 0
+
+
+def test_real_dolly_is_cut_to_4500_with_the_excluded_categories_gone(tmp_path, real_data):
+    spec = InstructionsSpec(source={"kind": "mirror", "path": str(real_data / "dolly")})
+    fetch(spec, tmp_path, tmp_path / "sources.json")
+    filter_iot(tmp_path / "sources.json", spec, tmp_path / "out.parquet", tmp_path / "ledger.json")
+    ledger = read_json(tmp_path / "ledger.json")
+    assert ledger["rows_read"] == 15_011
+    assert ledger["labels"]["read"] == {
+        "brainstorming": 1766,
+        "classification": 2136,
+        "closed_qa": 1773,
+        "creative_writing": 709,
+        "general_qa": 2191,
+        "information_extraction": 1506,
+        "open_qa": 3742,
+        "summarization": 1188,
+    }
+    assert ledger["steps"][0]["rows_after"] == 15_011 - 1773 - 709
+    assert ledger["rows_kept"] == pl.read_parquet(tmp_path / "out.parquet").height == 4500
+    assert ledger["strict_matches"]["kept"] == ledger["strict_matches"]["candidates"] < 300

@@ -1,0 +1,20 @@
+"""Which tables and figures an experiment has; light to import, so that the engine can ask before any job."""
+
+from fedbench.reporting.captions import FIGURES, TABLES, studies
+from fedbench.spec import Experiment
+
+
+def table_names(experiment: Experiment) -> list[str]:
+    """Return the names of the experiment's tables; each of a paper's tables is followed by the one with verdicts."""
+    names = [name for table in TABLES for name in ([table, f"{table}-verdict"] if "-table" in table else [table])]
+    return _present(names, experiment)
+
+
+def figure_names(experiment: Experiment) -> list[str]:
+    """Return the names of the experiment's figures."""
+    return _present(list(FIGURES), experiment)
+
+
+def _present(names: list[str], experiment: Experiment) -> list[str]:
+    parts = {"gsfs": experiment.gsfs, "edge-fit": experiment.edge_fit}
+    return [name for name in names if any(parts[study] is not None for study in studies(name))]
