@@ -131,7 +131,7 @@ rule iot23_leakage:
     params:
         spec=keys(FLOWS, "source", "label", "template", "split") if FLOWS else None,
         seed=EXPERIMENT.seed,
-        code=code_digest("flows.dataset"),
+        code=code_digest("flows.leakage"),
     message:
         "IoT-23: how far memory alone would get"
     script:

@@ -75,9 +75,7 @@ def assign_clients(
     return _dirichlet(np.asarray(labels, dtype=object), spec, rng)
 
 
-def _dirichlet(
-    labels: npt.NDArray[np.object_], spec: ClientsSpec, rng: np.random.Generator
-) -> npt.NDArray[np.int32]:
+def _dirichlet(labels: npt.NDArray[np.object_], spec: ClientsSpec, rng: np.random.Generator) -> npt.NDArray[np.int32]:
     members = [rng.permutation(np.flatnonzero(labels == label)) for label in sorted(set(labels))]
     for _ in range(_REDRAWS):
         clients = np.empty(len(labels), dtype=np.int32)

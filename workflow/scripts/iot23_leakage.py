@@ -5,7 +5,7 @@ from pathlib import Path
 from logged import logged
 
 with logged(snakemake.log[0]):
-    from fedbench.flows.dataset import leakage
+    from fedbench.flows.leakage import leakage
     from fedbench.spec import FlowsSpec
 
     leakage(

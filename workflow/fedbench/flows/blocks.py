@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from fedbench.errors import FedbenchError
 
-BLOCK_BYTES = 12 << 20
+BLOCK_BYTES = 8 << 20
 _LONGEST_LINE = 64 << 20
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 

@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 from fedbench.errors import FedbenchError
 from fedbench.files import atomic, write_json
 from fedbench.flows.blocks import raw_lines
-from fedbench.flows.ledger import step
+from fedbench.flows.ledger import class_counts, step
 from fedbench.flows.schema import FLOWS, QUARANTINE, flow_class
 from fedbench.flows.typed import typed
 from fedbench.flows.zeek import Format, read
 
-WINDOW_ROWS = 200_000  # rows sorted and written at once: bounds memory, and the row group of the output
+WINDOW_ROWS = 100_000  # rows sorted and written at once: bounds memory, and the row group of the output
 DUPLICATE = "duplicate uid"
 UNREADABLE = "unreadable"
 
@@ -30,31 +30,37 @@ class _Stage:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.files = folder, list[Path]()
-        self.times: list[np.ndarray[Any, np.dtype[np.int64]]] = []
+        self.rows, self.times = 0, list[np.ndarray[Any, np.dtype[np.int64]]]()  # times: every 64th of each block
 
     def add(self, flows: pl.DataFrame) -> None:
         path = self.folder / f"{len(self.files):06d}.parquet"
         # Sorted blocks with small row groups let a window read only the row groups it needs.
-        flows.sort("ts", maintain_order=True).write_parquet(path, compression="lz4", row_group_size=16_384)
+        flows = flows.sort("ts", maintain_order=True)
+        flows.write_parquet(path, compression="lz4", row_group_size=16_384)
         self.files.append(path)
-        self.times.append(flows["ts"].to_physical().to_numpy())
+        self.times.append(flows["ts"].to_physical().gather_every(64).to_numpy())
+        self.rows += flows.height
 
     def windows(self) -> Iterator[pl.DataFrame]:
         """Yield all flows in order of time (ties: reading order), at most about `WINDOW_ROWS` at a time."""
         if not self.files:
             return
-        times = np.concatenate(self.times)
-        parts = max(1, -(-len(times) // WINDOW_ROWS))
-        cuts = [len(times) * i // parts for i in range(1, parts)]
-        inner = sorted({int(time) for time in np.partition(times, cuts)[cuts]}) if cuts else []
-        bounds = [int(times.min()), *inner, int(times.max()) + 1]
+        times = np.sort(np.concatenate(self.times))
+        parts = -(-self.rows // WINDOW_ROWS)
+        cuts = sorted({int(times[len(times) * part // parts]) for part in range(1, parts)})
+        bounds = [None, *cuts, None]
         staged = pl.scan_parquet(self.files)
-        tick = pl.col("ts").to_physical()
         for low, high in zip(bounds, bounds[1:], strict=False):
-            if low < high:
-                limits = [pl.lit(value, pl.Int64).cast(pl.Datetime("us", "UTC")) for value in (low, high)]
-                inside = (pl.col("ts") >= limits[0]) & (pl.col("ts") < limits[1])
-                yield staged.filter(inside).sort(tick, "order").collect(engine="streaming")
+            window = staged
+            if low is not None:
+                window = window.filter(pl.col("ts") >= _instant(low))
+            if high is not None:
+                window = window.filter(pl.col("ts") < _instant(high))
+            yield window.sort("ts", "order").collect()
+
+
+def _instant(microseconds: int) -> pl.Expr:
+    return pl.lit(microseconds, pl.Int64).cast(pl.Datetime("us", "UTC"))
 
 
 def clean(
@@ -94,19 +100,18 @@ def clean(
                 repairs += chunk.repairs + mended
                 wrong = pl.concat([chunk.unreadable, wrong])
                 rejected.append(wrong.with_columns(log=pl.lit(index, pl.Int32)))
-                read_classes += Counter(dict(frame.select(c=flow_class())["c"].value_counts().iter_rows()))
+                read_classes += Counter(class_counts(frame.select(c=flow_class())["c"]))
                 read_classes[UNREADABLE] += wrong.height
                 hashes.append(frame["uid"].hash(seed=0).to_numpy())
                 numbered = pl.int_range(order, order + frame.height, dtype=pl.Int64, eager=True)
                 order += frame.height
                 if frame.height:
-                    stages[scenario].add(
-                        frame.with_columns(numbered.alias("order"), log=pl.lit(index, pl.Int32))
-                    )
+                    stages[scenario].add(frame.with_columns(numbered.alias("order"), log=pl.lit(index, pl.Int32)))
         unreadable = sum(frame.height for frame in rejected)
         _check_share(unreadable, order + unreadable, max_quarantined, rejected, logs)
 
         first = _first_of_each(np.concatenate(hashes))
+        hashes.clear()
         files = pl.Series([str(path) for _, path in logs])
         kept_classes: Counter[str] = Counter()
         partial = outputs.enter_context(atomic(flows))
@@ -119,7 +124,7 @@ def clean(
                         again = window.filter(~new).select("line", pl.lit(DUPLICATE).alias("reason"), "log")
                         rejected.append(again)
                         window = window.filter(new)
-                    kept_classes += Counter(dict(window.select(c=flow_class())["c"].value_counts().iter_rows()))
+                    kept_classes += Counter(class_counts(window.select(c=flow_class())["c"]))
                     writer.write_table(_flows_table(window, scenario, files, rows_kept), row_group_size=WINDOW_ROWS)
                     rows_kept += window.height
         quarantined = pl.concat(rejected)
@@ -169,7 +174,10 @@ def _write_quarantine(quarantined: pl.DataFrame, logs: Sequence[tuple[str, Path]
             for part in rows.iter_slices(500_000):
                 texts = raw_lines(log, set(part["line"]))
                 table = part.select(
-                    "line", "reason", file=pl.lit(str(log)), text=pl.Series([texts[n] for n in part["line"]], dtype=pl.String)
+                    "line",
+                    "reason",
+                    file=pl.lit(str(log)),
+                    text=pl.Series([texts[n] for n in part["line"]], dtype=pl.String),
                 ).select(QUARANTINE.names)
                 writer.write_table(table.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(QUARANTINE))
 

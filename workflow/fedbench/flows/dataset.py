@@ -81,10 +81,7 @@ def build(sample: Path, spec: FlowsSpec, seed: int, dataset: Path, ledger: Path)
         after = class_counts(rows["label"])
         steps.append(step("copies", before, after, f"at most {spec.split.max_copies} rows of one text (0: all)"))
     rows = rows.with_columns(assign_splits(rows, spec.split, seed))
-    splits = {
-        str(name): class_counts(part["label"])
-        for (name,), part in rows.group_by("split", maintain_order=True)
-    }
+    splits = {str(name): class_counts(part["label"]) for (name,), part in rows.group_by("split", maintain_order=True)}
     texts = {str(name): part["text_id"].n_unique() for (name,), part in rows.group_by("split", maintain_order=True)}
     table = rows.select(DATASET.names).to_arrow(compat_level=pl.CompatLevel.oldest()).cast(DATASET)
     with atomic(dataset) as partial, atomic(ledger) as partial_ledger:

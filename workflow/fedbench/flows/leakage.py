@@ -66,8 +66,10 @@ def _most_frequent(train: pl.DataFrame) -> pl.DataFrame:
 
 def _nearest(train: pl.DataFrame, test: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
     """The label (`nearest`) of the training text nearest to each distinct test text."""
-    texts = train.select("text_id", "text").unique(subset="text_id", maintain_order=True).join(
-        known, on="text_id", how="left", maintain_order="left"
+    texts = (
+        train.select("text_id", "text")
+        .unique(subset="text_id", maintain_order=True)
+        .join(known, on="text_id", how="left", maintain_order="left")
     )
     texts = texts.gather_every(max(1, -(-texts.height // _NEAREST_MOST)))
     asked = test.select("text_id", "text").unique(subset="text_id", maintain_order=True)

@@ -69,5 +69,7 @@ def _cloud() -> pl.Expr:
     for title, name, unit in fields:
         value = _duration("unset") if name == "duration" else _value(name, "unset")
         given = pl.col(name).is_not_null()
-        parts.append(pl.concat_str(pl.lit(f"{title}: "), value, pl.when(given).then(pl.lit(unit)).otherwise(pl.lit(""))))
+        parts.append(
+            pl.concat_str(pl.lit(f"{title}: "), value, pl.when(given).then(pl.lit(unit)).otherwise(pl.lit("")))
+        )
     return pl.concat_str(pl.lit("Network flow. "), pl.concat_str(*parts, separator="; "), pl.lit("."))

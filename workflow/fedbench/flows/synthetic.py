@@ -139,16 +139,31 @@ def _place(rows: list[Row], index: int, scenario: str, rng: np.random.Generator)
         }
 
 
-_HEAD = (r"#separator \x09", "#set_separator\t,", "#empty_field\t(empty)", "#unset_field\t-", "#path\tconn",
-         "#open\t2019-03-15-14-50-49")
+_HEAD = (
+    r"#separator \x09",
+    "#set_separator\t,",
+    "#empty_field\t(empty)",
+    "#unset_field\t-",
+    "#path\tconn",
+    "#open\t2019-03-15-14-50-49",
+)
 _CLOSE = "#close\t2019-03-15-14-50-54"
 _PUBLISHED_NAMES = [name.replace("_label", "-label") for name in COLUMNS]
 
 
 def _types() -> Mapping[str, str]:
-    special = {"ts": "time", "id.orig_h": "addr", "id.resp_h": "addr", "id.orig_p": "port", "id.resp_p": "port",
-               "proto": "enum", "duration": "interval", "local_orig": "bool", "local_resp": "bool",
-               "tunnel_parents": "set[string]"}
+    special = {
+        "ts": "time",
+        "id.orig_h": "addr",
+        "id.resp_h": "addr",
+        "id.orig_p": "port",
+        "id.resp_p": "port",
+        "proto": "enum",
+        "duration": "interval",
+        "local_orig": "bool",
+        "local_resp": "bool",
+        "tunnel_parents": "set[string]",
+    }
     return {name: special.get(name, "count" if name in COUNTS else "string") for name in COLUMNS}
 
 
@@ -184,5 +199,3 @@ def _sample_of_third_party(rows: list[Row]) -> bytes:
 
 
 _STYLES: Final[tuple[Callable[[list[Row]], bytes], ...]] = (_published, _crlf_lower_case, _empty_tunnels, _published)
-
-

@@ -26,7 +26,9 @@ def typed(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, Counter[str]]
     out["ts"] = _time(rows["ts"], repairs)
     problems.append(("ts is not a time", _lost(rows["ts"], out["ts"])))
     for name in ("id.orig_h", "id.resp_h"):
-        problems.append((f"{name} is not an address", ~rows[name].str.contains(r"^[0-9A-Fa-f:.]*[:.][0-9A-Fa-f:.%\w]*$")))
+        problems.append(
+            (f"{name} is not an address", ~rows[name].str.contains(r"^[0-9A-Fa-f:.]*[:.][0-9A-Fa-f:.%\w]*$"))
+        )
     as_float = pl.repeat(False, rows.height, eager=True)
     for name in (*PORTS, *COUNTS):
         whole = rows[name].cast(pl.Int64, strict=False)
@@ -44,7 +46,13 @@ def typed(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, Counter[str]]
     out["duration"] = duration
     problems.append(("duration is not seconds", _lost(rows["duration"], duration) | ~duration.is_between(0, 1e12)))
     for name in FLAGS:
-        flag = rows[name].str.to_lowercase().replace_strict({"t": True, "true": True, "f": False, "false": False}, default=None, return_dtype=pl.Boolean)
+        flag = (
+            rows[name]
+            .str.to_lowercase()
+            .replace_strict(
+                {"t": True, "true": True, "f": False, "false": False}, default=None, return_dtype=pl.Boolean
+            )
+        )
         out[name] = flag
         problems.append((f"{name} is not T or F", _lost(rows[name], flag)))
     label, detailed, bad_label = _labels(rows["label"], rows["detailed_label"], repairs)
@@ -81,9 +89,7 @@ def _time(raw: pl.Series, repairs: Counter[str]) -> pl.Series:
     return time
 
 
-def _labels(
-    raw: pl.Series, raw_detailed: pl.Series, repairs: Counter[str]
-) -> tuple[pl.Series, pl.Series, pl.Series]:
+def _labels(raw: pl.Series, raw_detailed: pl.Series, repairs: Counter[str]) -> tuple[pl.Series, pl.Series, pl.Series]:
     """Normalise the two label columns; returns label, detailed label, and where the label is unknown."""
     lower = raw.str.strip_chars().str.to_lowercase()
     label = lower.replace_strict({"benign": "Benign", "malicious": "Malicious"}, default=None, return_dtype=pl.String)

@@ -5,16 +5,18 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.functional import cross_entropy
 
 from fedbench.errors import FedbenchError
 from fedbench.models.architectures import block_of
 from fedbench.models.loading import Loaded, trainable
 from fedbench.spec import TrainingSpec
 from fedbench.training.batches import collate, stream
-from fedbench.training.examples import Examples
+from fedbench.training.examples import IGNORED, Examples
 
 Arrays = dict[str, np.ndarray]
 
@@ -93,7 +95,7 @@ class Trainer:
         for step, rows in enumerate(stream(examples, self.spec.batch_size, seed, start, steps)):
             batch = collate(examples, rows, pad, self.loaded.device)
             with self.autocast():
-                loss = model(**batch).loss
+                loss = batch_loss(model, batch)[0]
             value = float(loss.detach())
             if not math.isfinite(value):
                 raise FedbenchError(
@@ -130,10 +132,10 @@ class Trainer:
         for rows in by_length(examples, 2 * self.spec.batch_size):
             batch = collate(examples, rows, pad, self.loaded.device)
             with self.autocast():
-                output = model(**batch)
-            total += float(output.loss) * len(rows)
+                loss, logits = batch_loss(model, batch)
+            total += float(loss) * len(rows)
             if batch["labels"].dim() == 1:
-                right += int((output.logits.argmax(-1) == batch["labels"]).sum())
+                right += int((logits.argmax(-1) == batch["labels"]).sum())
         classes = isinstance(examples.targets[0], int)
         return total / len(examples), right / len(examples) if classes else math.nan
 
@@ -186,6 +188,23 @@ class Trainer:
         if self.loaded.compute is torch.bfloat16:
             return torch.autocast(self.loaded.device.type, dtype=torch.bfloat16)
         return nullcontext()
+
+
+def batch_loss(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (mean cross-entropy, logits) of a batch of classes, or of responses.
+
+    For responses, logits are computed from the first response token of the batch on: a prompt carries no loss, and a
+    vocabulary-sized row for each of its tokens is most of the memory of a small language model.
+    """
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    labels = batch["labels"]
+    if labels.dim() == 1:
+        logits = model(**inputs).logits
+        return cross_entropy(logits.float(), labels), logits
+    first = max(1, int((labels != IGNORED).any(dim=0).nonzero()[0]))
+    logits = model(**inputs, logits_to_keep=labels.shape[1] - first + 1).logits[:, :-1]
+    wanted = labels[:, first:]
+    return cross_entropy(logits.flatten(0, 1).float(), wanted.flatten(), ignore_index=IGNORED), logits
 
 
 def by_length(examples: Examples, size: int) -> list[list[int]]:
