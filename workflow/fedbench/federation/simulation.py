@@ -82,7 +82,7 @@ def simulate(
         evaluate: arrays -> (loss, accuracy) on the server's validation set; called for every new global version.
         on_round: called with (round, rounds) after each.
     """
-    logging.getLogger("flwr").setLevel(logging.WARNING)  # its round chatter says less than our history
+    logging.getLogger("flwr").setLevel(logging.ERROR)  # its round chatter says less than our history
     assert run.strategy is not None
     assert run.federation is not None
     assert run.client_tier is not None

