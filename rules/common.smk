@@ -1,5 +1,6 @@
 # The only helpers: the validated configuration, the run table it expands to, and which files each target is.
 
+import mimetypes
 import os
 import shlex
 import sys
@@ -23,6 +24,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 os.environ.setdefault(COMMAND, shlex.join(["snakemake", *sys.argv[1:]]))
 os.environ.update({"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"})
+mimetypes.add_type("text/plain", ".yaml")  # so that the report shows it and does not warn
 
 
 # --- the experiment and its runs ---

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import tiny
 from safetensors.numpy import load_file
 
-import tiny
 from fedbench import running
 from fedbench.errors import FedbenchError
 from fedbench.procedures.result import HISTORY, PREDICTIONS

@@ -65,9 +65,7 @@ class FakeGrid:
 
 def reply(client: int, value: float, examples: int = 1, uploaded: int = 1) -> Message:
     arrays = ArrayRecord({"w": Array(np.array([value], dtype=np.float32))}) if uploaded else ArrayRecord()
-    content = RecordDict(
-        {"arrays": arrays, "metrics": MetricRecord({"uploaded": uploaded, "num-examples": examples})}
-    )
+    content = RecordDict({"arrays": arrays, "metrics": MetricRecord({"uploaded": uploaded, "num-examples": examples})})
     message = Message(content, dst_node_id=1, message_type="train")
     message.metadata.__dict__["_src_node_id"] = client
     return message

@@ -5,8 +5,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
 import tiny
+
 from fedbench.errors import FedbenchError
 from fedbench.models import snapshot
 from fedbench.spec import ModelSpec

@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import tiny
 from fedbench.models.loading import load
 from fedbench.spec import LoraSpec, TrainingSpec
 from fedbench.training.batches import collate, epoch_batches, steps_per_epoch, stream

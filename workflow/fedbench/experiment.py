@@ -159,9 +159,7 @@ def _gsfs_runs(spec: GsfsSpec, seed: int, registry: Registry, where: object) -> 
         "latency_requests": spec.latency_requests,
     }
     table = [
-        RunSpec(
-            label=f"gsfs-{baseline}-s{s}", procedure="baseline", seed=s, tier="local", baseline=baseline, **common
-        )
+        RunSpec(label=f"gsfs-{baseline}-s{s}", procedure="baseline", seed=s, tier="local", baseline=baseline, **common)
         for baseline in spec.baselines
         for s in spec.central_seeds
     ]
@@ -314,7 +312,9 @@ def _fault(detail: ErrorDetails, model: Any) -> str:
         near = _near(str(detail["loc"][-1]), _all_keys(model))
         return f"key '{key}'{shown}: unknown key. Remedy: remove it or correct its spelling.{near}"
     message = detail["msg"].removeprefix("Value error, ")
-    return f"key '{key}'{shown}: {message}. Remedy: set it accordingly (workflow/schemas/experiment.json lists every key)."
+    return (
+        f"key '{key}'{shown}: {message}. Remedy: set it accordingly (workflow/schemas/experiment.json lists every key)."
+    )
 
 
 def _near(name: str, known: Any) -> str:

@@ -1,4 +1,4 @@
-"""Rows dealt out to clients: independent, with Dirichlet label skew, or by device; whole numbers by largest remainder."""
+"""Rows dealt out to clients (iid, Dirichlet label skew, by device), in whole numbers by largest remainder."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -21,6 +21,7 @@ LOG = logging.getLogger(__name__)
 
 FILES = ("adapter.safetensors", "history.parquet", "predictions.parquet", "usage.json", "manifest.json")
 
+
 def execute(run: RunSpec, dataset: Path, clients: Path, snapshot: Path | None, out: Path, checkpoints: Path) -> None:
     """Execute a run and write its five files into `out`.
 

@@ -1,4 +1,4 @@
-"""Generate the JSON schemas of the configuration files from the vocabulary: `python -m fedbench.schema workflow/schemas`."""
+"""JSON schemas of the configuration files, made from the vocabulary: `python -m fedbench.schema workflow/schemas`."""
 
 import json
 import sys

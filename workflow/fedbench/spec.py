@@ -306,7 +306,7 @@ class Experiment(Spec):
     report: ReportSpec = ReportSpec()
     only: Annotated[
         dict[Literal["models", "strategies", "seeds"], list[str]],
-        Field(description="narrow the run table, e.g. --config 'only={\"strategies\": [\"gsfs\"]}'"),
+        Field(description='narrow the run table, e.g. --config \'only={"strategies": ["gsfs"]}\''),
     ] = {}
 
     @model_validator(mode="after")

@@ -16,9 +16,7 @@ def generate(trainer: Trainer, rows: Sequence[dict[str, Any]], max_new_tokens: i
     loaded = trainer.loaded
     model, tokenizer = loaded.model, loaded.tokenizer
     model.eval()
-    prompts = [
-        prompt_ids(tokenizer, row["instruction"], row["context"])[-trainer.spec.max_length :] for row in rows
-    ]
+    prompts = [prompt_ids(tokenizer, row["instruction"], row["context"])[-trainer.spec.max_length :] for row in rows]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     answers = [""] * len(prompts)
     for start in range(0, len(order), batch_size):

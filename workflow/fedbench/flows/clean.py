@@ -4,6 +4,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class _Stage:
         cuts = sorted({int(times[len(times) * part // parts]) for part in range(1, parts)})
         bounds = [None, *cuts, None]
         staged = pl.scan_parquet(self.files)
-        for low, high in zip(bounds, bounds[1:], strict=False):
+        for low, high in pairwise(bounds):
             window = staged
             if low is not None:
                 window = window.filter(pl.col("ts") >= _instant(low))
@@ -145,7 +146,7 @@ def _flows_table(window: pl.DataFrame, scenario: str, files: pl.Series, first_ro
 
 
 def _first_of_each(hashes: np.ndarray[Any, np.dtype[np.uint64]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Mark the first occurrence of each value; one sixteenth of the values at a time, to bound the memory of sorting."""
+    """Mark the first occurrence of each value; sorts a sixteenth of the values at a time, to bound memory."""
     first = np.zeros(len(hashes), dtype=bool)
     for part in range(16):
         at = np.flatnonzero(hashes >> np.uint64(60) == part)

@@ -54,11 +54,11 @@ def sample(flows: Path, spec: FlowsSpec, seed: int, out: Path, ledger: Path) -> 
     counts = [_counts(rows)]
     rows = rows.filter(pl.col("class") != UNLABELLED)
     counts.append(_counts(rows))
-    steps = [step("labelled", *counts, "a flow without a label can be neither learnt from nor scored")]
+    steps = [step("labelled", counts[0], counts[1], "a flow without a label can be neither learnt from nor scored")]
     if spec.missing == "drop":
         rows = rows.filter(~pl.col("unset"))
         counts.append(_counts(rows))
-        steps.append(step("missing", *counts[-2:], "missing: drop takes flows whose duration is unset"))
+        steps.append(step("missing", counts[-2], counts[-1], "missing: drop takes flows whose duration is unset"))
     if not rows.height:
         raise FedbenchError(
             "no labelled flow is left to sample from",
@@ -75,7 +75,7 @@ def sample(flows: Path, spec: FlowsSpec, seed: int, out: Path, ledger: Path) -> 
     kept = table.filter(pl.col("row_id").is_in(ids.implode())).sort("row_id").collect(engine="streaming")
     counts.append(class_counts(kept.select(c=flow_class())["c"]))
     reason = f"stratified by class, at least {spec.sample_floor} of each where it has them, {spec.sample} in all"
-    steps.append(step("sample", *counts[-2:], reason))
+    steps.append(step("sample", counts[-2], counts[-1], reason))
     with atomic(out) as partial, atomic(ledger) as partial_ledger:
         table_out = kept.select(FLOWS.names).to_arrow(compat_level=pl.CompatLevel.oldest()).cast(FLOWS)
         pq.write_table(table_out, partial, compression="zstd")

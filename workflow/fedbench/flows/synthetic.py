@@ -1,6 +1,7 @@
 """Synthetic IoT-23: logs in the original Zeek format, with its real quirks and published class mix, from a seed."""
 
 from collections.abc import Callable, Mapping
+from math import log
 from pathlib import Path
 from typing import Final
 
@@ -50,7 +51,7 @@ def write_logs(folder: Path, rows: int, seed: int) -> list[tuple[str, Path]]:
     flows: dict[str, list[Row]] = {name: [] for name in SCENARIOS}
     for name, count in zip(class_mix(), largest_remainder(rows, list(class_mix().values())), strict=True):
         made = [row for behaviour, part in _portions(name, count) for row in _flows(behaviour, part, name, rng)]
-        rng.shuffle(made)  # type: ignore[arg-type]
+        rng.shuffle(made)
         homes = [scenario for scenario in SCENARIOS if name == "Benign" or scenario not in _BENIGN_ONLY]
         shares = rng.dirichlet([1.5] * len(homes))
         counts = largest_remainder(max(0, count - len(homes)), shares.tolist())
@@ -91,7 +92,9 @@ def _flows(kind: Behaviour, count: int, name: str, rng: np.random.Generator) -> 
     histories = rng.choice(kind.histories, count)
     unset = kind.seconds is None
     # Log-uniform over small durations too: log1p would flatten milliseconds.
-    seconds = np.exp(rng.uniform(*np.log(kind.seconds), count)) if kind.seconds else np.zeros(count)
+    seconds = (
+        np.exp(rng.uniform(log(kind.seconds[0]), log(kind.seconds[1]), count)) if kind.seconds else np.zeros(count)
+    )
     missed = np.where((payload[1] > 20_000) & (rng.random(count) < 0.3), 1448 * rng.integers(1, 6, count), 0)
     made = []
     for at in range(count):
@@ -120,7 +123,7 @@ def _flows(kind: Behaviour, count: int, name: str, rng: np.random.Generator) -> 
 def _place(rows: list[Row], index: int, scenario: str, rng: np.random.Generator) -> None:
     """Give the flows of a scenario their device, peers, uids and times, in place."""
     sensor, sensor6 = f"192.168.{1 + index // 4}.{190 + index}", f"fe80::{index + 1:x}:{sum(map(ord, scenario)):x}"
-    rng.shuffle(rows)  # type: ignore[arg-type]
+    rng.shuffle(rows)
     times = np.sort(_START + 86_400 * index + rng.uniform(0, 86_400, len(rows)))
     uids = rng.choice(_BASE62, (len(rows), 17))
     peers = rng.integers(1, 255, (len(rows), 4))

@@ -183,9 +183,9 @@ def _tabular_chunk(part: bytes, first: int, layout: Layout) -> Chunk:
     is_row = data[starts] != ord("#")
     upto = np.searchsorted(separators, ends)
     fields = np.diff(upto, prepend=0) + 1
-    unreadable = np.where(fields == len(layout.columns), None, "wrong number of columns").astype(object)
-    unreadable[wrong_bytes] = "not UTF-8"
-    good = is_row & np.equal(unreadable, None)
+    reasons = np.where(fields == len(layout.columns), "", "wrong number of columns")
+    reasons[wrong_bytes] = "not UTF-8"
+    good = is_row & (reasons == "")
 
     if returns:
         repairs["CRLF line end"] = min(returns, int(is_row.sum()))
@@ -207,7 +207,7 @@ def _tabular_chunk(part: bytes, first: int, layout: Layout) -> Chunk:
     if not good.all():
         rows = rows.filter(pl.Series(good))
     bad = is_row & ~good
-    return Chunk(rows, pl.DataFrame({"line": lines[bad], "reason": list(unreadable[bad])}, schema=_UNREADABLE), repairs)
+    return Chunk(rows, pl.DataFrame({"line": lines[bad], "reason": reasons[bad].tolist()}, schema=_UNREADABLE), repairs)
 
 
 def _parsed(part: bytes, layout: Layout, numbers: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:
@@ -230,12 +230,13 @@ def _json_chunk(part: bytes, first: int) -> Chunk:
     try:
         frame = pl.read_ndjson(b"\n".join(row for _, row in numbered), schema=schema)
         intact = frame.height == len(numbered)
-    except (pl.exceptions.PolarsError, UnicodeDecodeError):
+    except pl.exceptions.PolarsError:
         intact = False
     if not intact:  # some line is not a JSON object: look at each, which only damaged blocks pay for
-        wrong = [line for line, row in numbered if not _is_object(row)]
-        numbered = [(line, row) for line, row in numbered if line not in set(wrong)]
-        frame = pl.read_ndjson(b"\n".join(row for _, row in numbered) or b"{}", schema=schema).head(len(numbered))
+        parsed = [(line, _object(row)) for line, row in numbered]
+        wrong = [line for line, value in parsed if value is None]
+        numbered = [(line, row) for (line, row), (_, value) in zip(numbered, parsed, strict=True) if value is not None]
+        frame = pl.DataFrame([value for _, value in parsed if value is not None], schema=schema)
     for name in COLUMNS:
         spellings = [spelling for spelling in _SPELLINGS if canonical(spelling) == name]
         frame = frame.with_columns(pl.coalesce(spellings).replace(["-", "(empty)", "[]", ""], None).alias(name))
@@ -244,11 +245,16 @@ def _json_chunk(part: bytes, first: int) -> Chunk:
     return Chunk(_complete(frame), pl.DataFrame({"line": wrong, "reason": reasons}, schema=_UNREADABLE))
 
 
-def _is_object(row: bytes) -> bool:
+def _object(row: bytes) -> dict[str, str | None] | None:
+    """The values of a JSON object as strings, or None where the line is none."""
     try:
-        return isinstance(json.loads(row), dict)
+        value = json.loads(row)
     except ValueError:
-        return False
+        return None
+    if not isinstance(value, dict):
+        return None
+    texts = {name: value[name] for name in _SPELLINGS if value.get(name) is not None}
+    return {name: text if isinstance(text, str) else json.dumps(text) for name, text in texts.items()}
 
 
 def _complete(frame: pl.DataFrame) -> pl.DataFrame:

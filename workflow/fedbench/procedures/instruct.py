@@ -48,7 +48,8 @@ def execute(run: RunSpec, inputs: Inputs) -> Result:
             trainer.load(initial)
             own = Checkpoint(inputs.checkpoints.with_suffix(f".{client}.safetensors"), run.folder)
             alone = train_alone(run, trainer, rows, validation, own, inputs, client=client)
-            train_seconds, tokens, padding = train_seconds + alone.seconds, tokens + alone.tokens, padding + alone.padding
+            train_seconds += alone.seconds
+            tokens, padding = tokens + alone.tokens, padding + alone.padding
             result.history += alone.history
             result.adapter |= {f"client.{client}.{name}": value for name, value in trainer.arrays().items()}
             watch.lap()

@@ -90,7 +90,7 @@ def predictions(
     """Return rows of predictions.parquet for one model over the whole test set."""
     ids = test["row_id"].to_list()
     texts = test["text_id"].to_list() if "text_id" in test.columns else ids
-    raw = answers or [None] * len(ids)
+    raw: Sequence[str | None] = answers or [None] * len(ids)
     return [
         {"row_id": i, "text_id": t, "truth": y, "predicted": p, "answer": a, "scope": scope, "client": client}
         for i, t, y, p, a in zip(ids, texts, truth, predicted, raw, strict=True)

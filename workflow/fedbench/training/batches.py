@@ -46,8 +46,8 @@ def collate(examples: Examples, rows: list[int], pad: int, device: torch.device)
     longest = max(len(row) for row in inputs)
     ids = torch.tensor([row + [pad] * (longest - len(row)) for row in inputs])
     mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in inputs])
-    targets = [examples.targets[i] for i in rows]
+    targets: list[Any] = [examples.targets[i] for i in rows]
     if isinstance(targets[0], list):
-        targets = [row + [IGNORED] * (longest - len(row)) for row in targets]  # type: ignore[operator,misc]
+        targets = [row + [IGNORED] * (longest - len(row)) for row in targets]
     batch = {"input_ids": ids, "attention_mask": mask, "labels": torch.tensor(targets)}
     return {name: value.to(device) for name, value in batch.items()}

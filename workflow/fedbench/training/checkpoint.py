@@ -33,7 +33,7 @@ class Checkpoint:
             save_file(whole, partial, metadata={"key": self.key, "facts": json.dumps(facts)})
 
     def load(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
-        """Return (facts, arrays), or None if there is none that can be used; an unusable one is reported and removed."""
+        """Return (facts, arrays), or None if there is none to use; an unusable one is reported and removed."""
         if not self.path.is_file():
             return None
         try:

@@ -59,7 +59,8 @@ def instructions(tokenizer: Any, rows: Sequence[dict[str, str]], max_length: int
     for row in rows:
         prompt = prompt_ids(tokenizer, row["instruction"], row["context"])
         answer = tokenizer(row["response"], add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
-        answer = answer[: max_length // 2] if len(answer) > max_length // 2 and len(prompt) > max_length // 2 else answer
+        if len(prompt) > max_length // 2:  # both are long: share the room
+            answer = answer[: max_length // 2]
         answer = answer[:max_length]
         room = max_length - len(answer)
         cut += len(prompt) > room

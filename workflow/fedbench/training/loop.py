@@ -64,7 +64,7 @@ class Trainer:
             FedbenchError: names or shapes do not match the model.
         """
         if arrays.keys() != self.parameters.keys():
-            raise FedbenchError("the adapter does not belong to this model", remedy="Delete the run and its checkpoint.")
+            raise FedbenchError("the adapter does not belong to this model", remedy="Delete the run's checkpoint.")
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(torch.from_numpy(np.ascontiguousarray(arrays[name])))
@@ -102,7 +102,7 @@ class Trainer:
                     f"training diverged: loss {value} at step {start + step}",
                     remedy="Lower training.learning_rate for this model (overrides) or set gradient_clip.",
                 )
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             if norms:
                 for name, norm in self._block_norms().items():
                     squares[name] = squares.get(name, 0.0) + norm

@@ -28,6 +28,8 @@ class FloatFedAdam(FedAdam):  # type: ignore[misc]
     Flower 1.41 starts from v0 = 0 and hands back float64 for float32 parameters, which doubles every download.
     """
 
+    v_t: dict[str, np.ndarray] | None
+
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:

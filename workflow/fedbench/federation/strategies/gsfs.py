@@ -117,7 +117,7 @@ class UploadPool(FedAvg):  # type: ignore[misc]
     def quorum(self) -> int:
         """Return ceil(quorum x N) distinct clients."""
         # The subtraction keeps 0.6 x 5 = 3.0000000000000004 from asking for a fourth client.
-        return math.ceil(self.options.quorum * self.min_available_nodes - 1e-9)
+        return math.ceil(self.options.quorum * int(self.min_available_nodes) - 1e-9)
 
     def _aggregated(self) -> dict[str, np.ndarray]:
         """Return w + sum_i a_i Delta_i / sum_i a_i, each parameter over the clients that sent it."""
