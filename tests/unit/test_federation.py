@@ -141,9 +141,10 @@ def test_interrupted_run_goes_on_to_the_same_weights(place, strategy, monkeypatc
         rounds.append(number)
         return original(number, *rest)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(simulation, "_round", killed)
-        execute(place, spec, f"resumed-{strategy}")
+        with pytest.raises(KeyboardInterrupt):
+            execute(place, spec, f"resumed-{strategy}")
     assert not (place / f"resumed-{strategy}" / "manifest.json").exists()
     random.seed(99)
     assert_same(whole, execute(place, spec, f"resumed-{strategy}"))

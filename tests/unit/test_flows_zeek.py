@@ -8,13 +8,14 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from fedbench.errors import FedbenchError
 from fedbench.flows import zeek
 from fedbench.flows.blocks import blocks, raw_lines
 from fedbench.flows.schema import COLUMNS
 from fedbench.flows.typed import typed
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 NAMES = [name.replace("_label", "-label") for name in COLUMNS]
 ROW = {

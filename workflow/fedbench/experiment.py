@@ -313,7 +313,7 @@ def _fault(detail: ErrorDetails, model: Any) -> str:
         return f"key '{key}'{shown}: unknown key. Remedy: remove it or correct its spelling.{near}"
     message = detail["msg"].removeprefix("Value error, ")
     return (
-        f"key '{key}'{shown}: {message}. Remedy: set it accordingly (workflow/schemas/experiment.json lists every key)."
+        f"key '{key}'{shown}: {message}. Remedy: correct it (workflow/schemas/experiment.json lists every key)."
     )
 
 

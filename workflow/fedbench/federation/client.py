@@ -40,8 +40,8 @@ def client_app(resident: Resident, mods: list[Callable[..., Any]]) -> ClientApp:
     """Return the client side.
 
     A train message carries `arrays` (the adapter) and `config`: `local-steps` (default: E epochs), `keep-optimizer` and
-    `validate`. The reply carries `arrays` and `metrics`: num-examples, loss, seconds, tokens, padding, norm/<block> and,
-    if asked, validation-loss and validation-accuracy. The client's own model stays in its state as `local`.
+    `validate`. The reply carries `arrays` and `metrics`: num-examples, loss, seconds, tokens, padding, norm/<block>
+    and, if asked, validation-loss and validation-accuracy. The client's own model stays in its state as `local`.
     """
     app = ClientApp(mods=mods)
 

@@ -1,6 +1,7 @@
 """What each transformer architecture needs that its configuration does not say: one entry a model type."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from fedbench.errors import FedbenchError
 
@@ -46,7 +47,7 @@ def architecture(model_type: str) -> Architecture:
 def block_of(name: str) -> str:
     """Return the transformer block of a parameter: "layer.3" of "...encoder.layer.3.attention...", or "head"."""
     parts = name.split(".")
-    for previous, part in zip(parts, parts[1:], strict=False):
+    for previous, part in pairwise(parts):
         if part.isdigit():
             return f"{previous}.{part}"
     return "head"

@@ -1,4 +1,4 @@
-"""Base model snapshots: fetch, check, convert once, and leave a folder with safetensors, configuration and tokenizer."""
+"""Base model snapshots: fetch, check, convert once; a folder with safetensors, configuration and tokenizer."""
 
 import os
 import shutil

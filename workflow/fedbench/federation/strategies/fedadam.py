@@ -1,4 +1,4 @@
-"""FedAdam, the GSFS paper's FedOpt: Adam on the server over the mean client update (Reddi et al. 2020; GSFS eqs. 3-6)."""
+"""FedAdam, the GSFS paper's FedOpt: Adam on the server over the mean update (Reddi et al. 2020; GSFS eqs. 3-6)."""
 
 from collections.abc import Iterable
 from typing import Annotated

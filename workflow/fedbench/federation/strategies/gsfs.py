@@ -1,4 +1,4 @@
-"""The Gradient Sensing Federated Strategy: clients upload when a trigger fires, the server pools to a quorum (GSFS III-B).
+"""The Gradient Sensing Federated Strategy: clients upload on a trigger, the server pools to a quorum (GSFS III-B).
 
 A server step is a tick: every client trains `local_steps` mini-batches on its own state, then decides whether to upload
 (`fedbench.federation.sensing`). Parameters travel down only when there is a new global version.
