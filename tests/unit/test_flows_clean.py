@@ -9,14 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zeek_rows import HEADER, line
 
 from fedbench.errors import FedbenchError
 from fedbench.flows import clean as clean_module
 from fedbench.flows.clean import clean
 from fedbench.flows.schema import COLUMNS, FLOWS, QUARANTINE
 from fedbench.flows.synthetic import class_mix, write_logs
-
-from .test_flows_zeek import HEADER, line
 
 
 @pytest.fixture

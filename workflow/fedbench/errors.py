@@ -13,4 +13,5 @@ class FedbenchError(Exception):
     def __init__(self, what: str, *, where: object = None, remedy: str | None = None) -> None:
         self.what, self.where, self.remedy = what, where, remedy
         place = f"{where}: " if where is not None else ""
-        super().__init__(f"{place}{what}" + (f" Remedy: {remedy}" if remedy else ""))
+        end = "" if what.endswith((".", ":", "!", "?")) or "\n" in what else "."
+        super().__init__(f"{place}{what}" + (f"{end} Remedy: {remedy}" if remedy else ""))
