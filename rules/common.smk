@@ -14,55 +14,54 @@ from fedbench.digest import code_digest
 from fedbench.errors import FedbenchError
 from fedbench.manifest import COMMAND
 from fedbench.reporting import captions, contents
-from fedbench.spec import MirrorSource
+from fedbench.spec import MirrorSource, ModelSpec
 
-# Every job inherits these. Spinning OpenMP threads cost a busy machine a factor of five; the path makes the package
-# importable where it is not installed; the manifest records the command; Flower must not call home.
+# Every job inherits these: idle OpenMP threads sleep (spinning costs a busy machine a factor of five), the package is
+# found where it is not installed, the manifest learns the command, and Flower does not call home.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [str(HOME / "workflow"), os.environ.get("PYTHONPATH")])
-)
 os.environ.setdefault(COMMAND, shlex.join(["snakemake", *sys.argv[1:]]))
-os.environ.update({"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"})
-mimetypes.add_type("text/plain", ".yaml")  # so that the report shows it and does not warn
+os.environ.update(
+    PYTHONPATH=os.pathsep.join(filter(None, [str(HOME / "workflow"), os.environ.get("PYTHONPATH")])),
+    FLWR_TELEMETRY_ENABLED="0",
+    FLWR_DISABLE_UPDATE_CHECK="1",
+)
+
+# So that the report shows YAML as text and does not warn.
+mimetypes.add_type("text/plain", ".yaml")
 
 
 # --- the experiment and its runs ---
 
+CONFIG = Path(os.path.relpath(HOME / "config"))
+FILES = [os.path.relpath(path) for path in workflow.config_settings.configfiles]
+ORIGIN = " + ".join(FILES or [f"{CONFIG}/experiments/{config.get('experiment')}.yaml"])
+if workflow.config_settings.config:
+    ORIGIN += " + --config"
+
 try:
-    ORIGIN = (
-        " + ".join(
-            os.path.relpath(path) for path in workflow.config_settings.configfiles
-        )
-        or None
-    )
-    REGISTRY = experiments.read_registry(HOME / "config")
-    EXPERIMENT = experiments.load(config, folder=HOME / "config", origin=ORIGIN)
-    RUNS = experiments.runs(EXPERIMENT, REGISTRY, where=ORIGIN or "configuration")
+    REGISTRY = experiments.read_registry(CONFIG)
+    EXPERIMENT = experiments.load(config, folder=CONFIG, origin=ORIGIN)
+    RUNS = experiments.runs(EXPERIMENT, REGISTRY, where=ORIGIN)
 except FedbenchError as error:
     raise WorkflowError(str(error)) from None
 
 GSFS, EDGE_FIT = EXPERIMENT.gsfs, EXPERIMENT.edge_fit
 FLOWS = GSFS.flows if GSFS else None
 INSTRUCTIONS = EDGE_FIT.instructions if EDGE_FIT else None
-MODELS = {
-    f"{run.model.name}-{run.model.digest()}": run.model
-    for run in RUNS.values()
-    if run.model
-}
 
 RESULTS = f"{EXPERIMENT.results}/{EXPERIMENT.experiment}"
 IOT23, DOLLY = f"{RESULTS}/data/iot23", f"{RESULTS}/data/dolly"
 DATA = ({"gsfs": IOT23} if GSFS else {}) | ({"edge-fit": DOLLY} if EDGE_FIT else {})
-SNAPSHOTS = f"{EXPERIMENT.results}/models"  # shared: no experiment fetches or converts the same weights again
 SCORES = [f"{RESULTS}/scores/scores.parquet", f"{RESULTS}/scores/runs.parquet"]
-RUN_FILES = (
-    "adapter.safetensors",
-    "history.parquet",
-    "predictions.parquet",
-    "usage.json",
-    "manifest.json",
-)
+SNAPSHOTS = f"{EXPERIMENT.results}/models"  # shared: no experiment fetches or converts the same weights again
+
+# A snapshot depends on the weights alone: a new title or licence fetches nothing.
+MODELS = {
+    f"{model.name}-{model.weights.digest()}": ModelSpec(name=model.name, title=model.name, weights=model.weights)
+    for model in (run.model for run in RUNS.values() if run.model)
+}
+
+RUN_FILES = ("adapter.safetensors", "history.parquet", "predictions.parquet", "usage.json", "manifest.json")
 
 
 def any_of(names):
@@ -80,9 +79,7 @@ def originals(source, *patterns):
     if not isinstance(source, MirrorSource):
         return []
     folder = Path(source.path)
-    found = (
-        path for pattern in source.files or patterns for path in folder.glob(pattern)
-    )
+    found = (path for pattern in source.files or patterns for path in folder.glob(pattern))
     return sorted({str(path) for path in found if path.is_file()})
 
 
@@ -92,16 +89,13 @@ def originals(source, *patterns):
 def dataset(wildcards):
     """The data set of a run and who holds what of it."""
     folder = DATA[RUNS[wildcards.run].study]
-    return {
-        "dataset": f"{folder}/dataset.parquet",
-        "clients": f"{folder}/clients.parquet",
-    }
+    return {"dataset": f"{folder}/dataset.parquet", "clients": f"{folder}/clients.parquet"}
 
 
 def snapshot(wildcards):
     """The base model of a run; a classical baseline has none."""
     model = RUNS[wildcards.run].model
-    return f"{SNAPSHOTS}/{model.name}-{model.digest()}" if model else []
+    return f"{SNAPSHOTS}/{model.name}-{model.weights.digest()}" if model else []
 
 
 def run_code(wildcards):
@@ -111,11 +105,7 @@ def run_code(wildcards):
     used = [f"procedures.{procedure['baseline' if run.baseline else run.study]}"]
     if run.strategy:
         used.append(f"federation.strategies.{run.strategy.kind}")
-    return code_digest(
-        "running",
-        *used,
-        without={f"procedures.{name}" for name in procedure.values()} - set(used),
-    )
+    return code_digest("running", *used, without={f"procedures.{name}" for name in procedure.values()} - set(used))
 
 
 def memory(wildcards, input):
@@ -129,18 +119,12 @@ def memory(wildcards, input):
 
 TABLES = contents.table_names(EXPERIMENT)
 FIGURES = contents.figure_names(EXPERIMENT)
-TABLE_CODE = code_digest(
-    "reporting.build", without=["reporting.figures", "reporting.page"]
-)
+TABLE_CODE = code_digest("reporting.build", without=["reporting.figures", "reporting.page"])
 
 
 def run_files(name=None):
     """All files of all runs, or one of the five."""
-    return [
-        f"{RESULTS}/runs/{run}/{file}"
-        for run in RUNS
-        for file in ([name] if name else RUN_FILES)
-    ]
+    return [f"{RESULTS}/runs/{run}/{file}" for run in RUNS for file in ([name] if name else RUN_FILES)]
 
 
 def datasets(studies=("gsfs", "edge-fit")):
@@ -165,16 +149,14 @@ def snapshots():
 
 def tables(suffixes=("md", "csv", "tex", "html")):
     """Every table in every format."""
-    return [
-        f"{RESULTS}/tables/{name}.{suffix}" for name in TABLES for suffix in suffixes
-    ]
+    return [f"{RESULTS}/tables/{name}.{suffix}" for name in TABLES for suffix in suffixes]
 
 
 def table_files(stem):
     """One table as Markdown, CSV, LaTeX and HTML; the last is what the report shows."""
     shown = report(
         f"{stem}.html",
-        category="Tables",
+        category="2 Tables",
         subcategory="Beside the papers" if stem.endswith("-verdict") else "Ours",
         caption="../workflow/report/table.rst",
         labels={"table": Path(stem).name},
@@ -184,11 +166,7 @@ def table_files(stem):
 
 def figures():
     """Every figure, for screens and for print."""
-    return [
-        f"{RESULTS}/figures/{name}.{suffix}"
-        for name in FIGURES
-        for suffix in ("svg", "png")
-    ]
+    return [f"{RESULTS}/figures/{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png")]
 
 
 def summary():

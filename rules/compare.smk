@@ -12,19 +12,13 @@ rule verdict:
     log:
         f"{RESULTS}/logs/tables/{{table}}-verdict.log",
     wildcard_constraints:
-        table=any_of(
-            name.removesuffix("-verdict")
-            for name in TABLES
-            if name.endswith("-verdict")
-        ),
+        table=any_of(name.removesuffix("-verdict") for name in TABLES if name.endswith("-verdict")),
     conda:
         "../envs/cpu.yaml"
     params:
         experiment=EXPERIMENT.model_dump_json(),
         table=lambda wildcards: f"{wildcards.table}-verdict",
-        caption=lambda wildcards: captions.table(
-            EXPERIMENT, f"{wildcards.table}-verdict"
-        ),
+        caption=lambda wildcards: captions.table(EXPERIMENT, f"{wildcards.table}-verdict"),
         code=TABLE_CODE,
     message:
         "Verdicts: {wildcards.table}"

@@ -4,9 +4,7 @@
 
 rule dolly_fetch:
     input:
-        originals(INSTRUCTIONS.source, "**/databricks-dolly-15k.jsonl")
-        if INSTRUCTIONS
-        else [],
+        originals(INSTRUCTIONS.source, "**/databricks-dolly-15k.jsonl") if INSTRUCTIONS else [],
     output:
         records=directory(f"{DOLLY}/records"),
         sources=f"{DOLLY}/sources.json",
@@ -82,11 +80,7 @@ rule dolly_dataset:
     conda:
         "../envs/cpu.yaml"
     params:
-        spec=(
-            keys(INSTRUCTIONS, "source", "test", "validation")
-            if INSTRUCTIONS
-            else None
-        ),
+        spec=(keys(INSTRUCTIONS, "source", "test", "validation") if INSTRUCTIONS else None),
         seed=EXPERIMENT.seed,
         code=code_digest("instructions.dataset"),
     message:

@@ -4,7 +4,7 @@
 
 rule iot23_fetch:
     input:
-        originals(FLOWS.source, "**/conn.log*") if FLOWS else [],
+        originals(FLOWS.source, "**/*conn.log.labeled*", "**/conn.log.calibration*") if FLOWS else [],
     output:
         logs=directory(f"{IOT23}/logs"),
         sources=f"{IOT23}/sources.json",
@@ -59,11 +59,7 @@ rule iot23_sample:
     conda:
         "../envs/cpu.yaml"
     params:
-        spec=(
-            keys(FLOWS, "source", "missing", "sample", "sample_floor")
-            if FLOWS
-            else None
-        ),
+        spec=(keys(FLOWS, "source", "missing", "sample", "sample_floor") if FLOWS else None),
         seed=EXPERIMENT.seed,
         code=code_digest("flows.sample"),
     message:

@@ -11,13 +11,13 @@ rule provenance:
     output:
         manifest=report(
             f"{RESULTS}/manifest.json",
-            category="Provenance",
+            category="5 Provenance",
             caption="../workflow/report/provenance.rst",
             labels={"file": "manifest"},
         ),
         resolved=report(
             f"{RESULTS}/config.resolved.yaml",
-            category="Configuration",
+            category="4 Configuration",
             caption="../workflow/report/config.rst",
             labels={"file": "resolved configuration"},
         ),

@@ -30,14 +30,11 @@ rule figure:
     input:
         scores=SCORES,
         histories=run_files("history.parquet"),
-        published=lambda wildcards: [
-            f"config/published/{study}.csv"
-            for study in captions.studies(wildcards.figure)
-        ],
+        published=lambda wildcards: [f"config/published/{study}.csv" for study in captions.studies(wildcards.figure)],
     output:
         svg=report(
             f"{RESULTS}/figures/{{figure}}.svg",
-            category="Figures",
+            category="3 Figures",
             caption="../workflow/report/figure.rst",
             labels={"figure": "{figure}"},
         ),
@@ -51,10 +48,7 @@ rule figure:
     params:
         experiment=EXPERIMENT.model_dump_json(),
         caption=lambda wildcards: captions.figure(EXPERIMENT, wildcards.figure),
-        code=code_digest(
-            "reporting.build",
-            without=["reporting.comparisons", "reporting.ledgers", "reporting.page"],
-        ),
+        code=code_digest("reporting.build", without=["reporting.comparisons", "reporting.ledgers", "reporting.page"]),
     message:
         "Figure: {wildcards.figure}"
     script:
@@ -71,7 +65,7 @@ rule summary:
     output:
         page=report(
             f"{RESULTS}/summary.html",
-            category="Summary",
+            category="1 Summary",
             caption="../workflow/report/summary.rst",
             labels={"page": "summary"},
         ),

@@ -170,9 +170,9 @@ def test_no_text_keeps_more_than_its_copies(ids, limit):
 
 
 def test_leakage_tells_memory_from_learning(tmp_path):
-    # 40 flows of one text and class, 40 of distinct texts of the other: by hand, 4 + 4 of each class are in test.
+    # 40 flows of one text and class, 40 of distinct texts of the other, later in time.
     frame = pl.DataFrame([FLOW | {"orig_bytes": 0, "label": "Benign"}] * 40, infer_schema_length=None)
-    others = [FLOW | {"orig_bytes": 1000 + i, "label": "Malicious"} for i in range(40)]
+    others = [FLOW | {"orig_bytes": 1000 + i, "service": "http", "label": "Malicious"} for i in range(40)]
     frame = pl.concat([frame, pl.DataFrame(others)]).with_columns(
         row_id=pl.int_range(80), detailed_label=pl.lit(None, pl.String), ts=pl.int_range(80)
     )

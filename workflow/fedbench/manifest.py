@@ -35,7 +35,7 @@ def describe(experiment: Experiment, runs: Sequence[Path], lock: Path, benchmark
         "lock": {"file": lock.as_posix(), "sha256": sha256(lock)},
         "configuration": experiment.model_dump(mode="json"),
         "runs": {folder.name: _run(folder) for folder in sorted(runs)},
-        "jobs": {path.relative_to(benchmarks).with_suffix("").as_posix(): _job(path) for path in _files(benchmarks)},
+        "jobs": {name: _job(path) for name, path in _jobs(benchmarks, runs).items()},
         "limits": "Seconds and memory are of a machine that may have done other work; runs made by an earlier command "
         "keep the commit and versions of their own manifest.",
     }
@@ -57,19 +57,22 @@ def _run(folder: Path) -> dict[str, Any]:
     }
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("*.tsv"))
+def _jobs(folder: Path, runs: Sequence[Path]) -> dict[str, Path]:
+    """Return the benchmark file of each job, leaving out runs that are no longer part of the experiment."""
+    named = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.tsv"))}
+    current = {f"runs/{run.name}" for run in runs}
+    return {name: path for name, path in named.items() if name in current or not name.startswith("runs/")}
 
 
 def _job(path: Path) -> dict[str, float | None]:
     """Return wall seconds, CPU seconds and peak resident memory in bytes of one job, None where it was too short."""
     with path.open(encoding="utf-8") as stream:
         row = next(csv.DictReader(stream, delimiter="\t"), {})
-    memory = _number(row.get("max_rss"))
+    memory = _number(row.get("max_rss"))  # mebibytes
     return {
         "seconds": _number(row.get("s")),
         "cpu_seconds": _number(row.get("cpu_time")),
-        "peak_rss_bytes": None if memory is None else memory * 2**20,
+        "peak_rss_bytes": None if memory is None else round(memory * 2**20),
     }
 
 

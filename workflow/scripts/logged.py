@@ -1,4 +1,4 @@
-"""The opening that every script shares: output goes to the job's log, and a fault that the user can mend is one line."""
+"""The opening that every script shares: output goes to the job's log, a fault that the user can mend is one line."""
 
 import logging
 import os

@@ -24,6 +24,7 @@ SCENARIOS: Final = tuple(
 _BENIGN_ONLY: Final = {name for name in SCENARIOS if "Honeypot" in name}
 _COPIED: Final = 0.05  # share of the first capture that the derived sample holds again, with the same uid
 _START: Final = 1_545_400_000.0  # 2018-12-21, when the first captures were made
+_CAPTURED: Final = 7_200.0  # seconds of each capture: dense enough for flows to overlap
 _BASE62: Final = np.array(list("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"))
 
 Row = dict[str, str]
@@ -52,7 +53,8 @@ def write_logs(folder: Path, rows: int, seed: int) -> list[tuple[str, Path]]:
     for name, count in zip(class_mix(), largest_remainder(rows, list(class_mix().values())), strict=True):
         made = [row for behaviour, part in _portions(name, count) for row in _flows(behaviour, part, name, rng)]
         rng.shuffle(made)
-        homes = [scenario for scenario in SCENARIOS if name == "Benign" or scenario not in _BENIGN_ONLY]
+        homes = list(SCENARIOS) if name == "Benign" else [one for one in SCENARIOS if one not in _BENIGN_ONLY]
+        homes.sort(key=lambda one: one not in _BENIGN_ONLY)  # first those that have no other class
         shares = rng.dirichlet([1.5] * len(homes))
         counts = largest_remainder(max(0, count - len(homes)), shares.tolist())
         for scenario, extra in zip(homes, counts, strict=True):  # every home gets one, so that no log is empty
@@ -124,7 +126,7 @@ def _place(rows: list[Row], index: int, scenario: str, rng: np.random.Generator)
     """Give the flows of a scenario their device, peers, uids and times, in place."""
     sensor, sensor6 = f"192.168.{1 + index // 4}.{190 + index}", f"fe80::{index + 1:x}:{sum(map(ord, scenario)):x}"
     rng.shuffle(rows)
-    times = np.sort(_START + 86_400 * index + rng.uniform(0, 86_400, len(rows)))
+    times = np.sort(_START + 86_400 * index + rng.uniform(0, _CAPTURED, len(rows)))
     uids = rng.choice(_BASE62, (len(rows), 17))
     peers = rng.integers(1, 255, (len(rows), 4))
     inbound = rng.random(len(rows)) < 0.05
