@@ -47,7 +47,7 @@ def report(finished, tiny) -> Path:
 
 @pytest.fixture
 def menu(browser: webdriver.Chrome, report: Path) -> Callable[..., list[str]]:
-    """Open the report afresh and return what clicks through its menu: it ends with the lines that the menu then shows."""
+    """Open the report afresh and return what clicks through its menu and returns the lines then shown."""
     browser.get(report.as_uri())
 
     def click(*steps: str) -> list[str]:

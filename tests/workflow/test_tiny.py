@@ -1,6 +1,7 @@
 """The whole workflow on random weights: every target is there, and only what an edit touches runs again."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +23,6 @@ def edited(path: Path, old: str, new: str) -> Iterator[None]:
         yield
     finally:
         path.write_text(good)
-        import os
-
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 

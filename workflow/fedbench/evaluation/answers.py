@@ -11,7 +11,7 @@ from fedbench.training.loop import Trainer
 
 
 @torch.inference_mode()
-def generate(trainer: Trainer, rows: Sequence[dict[str, Any]], max_new_tokens: int, batch_size: int = 16) -> list[str]:
+def generate(trainer: Trainer, rows: Sequence[dict[str, Any]], max_new_tokens: int, batch_size: int = 8) -> list[str]:
     """Return the greedy answer to each record, generated in left-padded batches of like length with a KV cache."""
     loaded = trainer.loaded
     model, tokenizer = loaded.model, loaded.tokenizer
