@@ -13,7 +13,7 @@ DEV := .venv/dev-$(call digest,envs/cpu.txt envs/dev.txt)
 # Before torch is loaded: idle OpenMP threads sleep instead of spinning.
 export OMP_WAIT_POLICY = passive
 
-.PHONY: help setup demo real reproduce report test lint clean chromium
+.PHONY: help setup demo real reproduce report test lint bench clean chromium
 
 help:
 	@echo "make setup                 create .venv from the lock in envs/cpu.txt"
@@ -23,6 +23,7 @@ help:
 	@echo "make report EXPERIMENT=name      bind its results into one HTML file"
 	@echo "make test                  every test and linter"
 	@echo "make lint                  linters alone"
+	@echo "make bench                 speed and memory against named peers (results/bench)"
 	@echo "make clean EXPERIMENT=name       delete its results"
 
 setup: $(CPU)
@@ -63,6 +64,9 @@ lint: $(DEV)
 	.venv/bin/mypy
 	.venv/bin/snakefmt --check Snakefile rules
 	.venv/bin/snakemake --lint
+
+bench: setup
+	OMP_NUM_THREADS=1 .venv/bin/python tests/bench/training.py
 
 # The report is tested in a real browser; without one that test is skipped and says so.
 chromium:

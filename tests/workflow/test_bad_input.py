@@ -1,4 +1,4 @@
-"""A faulty original stops its own job, naming file and line; other outputs stay, and the next call goes on from there."""
+"""A faulty original stops its own job, naming file and line; other outputs stay, and the next call goes on."""
 
 from pathlib import Path
 
