@@ -94,7 +94,7 @@ def federated(folder: Path, clients: int) -> dict[str, float]:
 
 
 def loops(folder: Path) -> dict[str, float]:
-    """Time our loop and a bare PyTorch loop in turn on the same model, batches and optimiser: median tokens a second."""
+    """Time our loop and a bare PyTorch loop in turn on the same batches and optimiser: median tokens a second."""
     import polars as pl
     import torch
 
@@ -177,7 +177,9 @@ def main() -> None:
     host = describe()["host"]
     note = f"{host['processor']}, {host['cores']} cores, OMP_NUM_THREADS={host['threads'] or 'unset'}"
     write_text(RESULTS / "bench" / "training.md", f"{table}\n\nMeasured on: {note}.\n")
-    write_json(RESULTS / "bench" / "training.json", {"one": one, "ten": ten, "loops": speed, "idle": idle, **describe()})
+    write_json(
+        RESULTS / "bench" / "training.json", {"one": one, "ten": ten, "loops": speed, "idle": idle, **describe()}
+    )
     print(table)
 
 

@@ -8,12 +8,22 @@ import numpy as np
 import polars as pl
 import pytest
 import tiny
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
 from safetensors.numpy import load_file
 
 from fedbench import running
 from fedbench.errors import FedbenchError
+from fedbench.federation import simulation, strategies
+from fedbench.federation.client import to_numpy, to_record
+from fedbench.federation.grid import InProcessGrid
+from fedbench.federation.strategies import Population
+from fedbench.models.loading import load
 from fedbench.procedures.result import HISTORY, PREDICTIONS
 from fedbench.spec import FederationSpec, RunSpec, TrainingSpec
+from fedbench.training.batches import steps_per_epoch
+from fedbench.training.examples import flows
+from fedbench.training.loop import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -64,16 +74,32 @@ def test_same_seed_gives_the_same_weights_and_another_seed_does_not(place):
     assert any(not np.array_equal(first[name], other[name]) for name in first)
 
 
-def test_one_client_federated_is_the_same_client_alone(place):
-    """One FedAvg round of E epochs over one client is that client's own training."""
-    spec = tiny.run(clients=1, federation=FederationSpec(rounds=1, clients_per_round=1, client_tier="local"))
-    execute(place, spec, "single", clients=1)
-    predictions = pl.read_parquet(place / "single" / "predictions.parquet")
-    central = predictions.filter(pl.col("scope") == "central").sort("row_id")["predicted"]
-    client = predictions.filter(pl.col("scope") == "client").sort("row_id")["predicted"]
-    assert central.to_list() == client.to_list()
-    history = pl.read_parquet(place / "single" / "history.parquet")
-    assert history.filter(pl.col("phase") == "validation").height == 2
+@pytest.mark.parametrize("strategy", ["fedavg", "edge-fit"])
+def test_one_client_federated_is_the_same_client_alone(place, strategy):
+    """One round of E epochs over one client is that client's own training, to the last bit of float32 addition."""
+    spec = tiny.run(strategy, clients=1, federation=FederationSpec(rounds=1, clients_per_round=1, client_tier="local"))
+    federated = execute(place, spec, f"single-{strategy}", clients=1)
+    rows = pl.read_parquet(place / "data-1" / "dataset.parquet").filter(pl.col("split") == "train")
+    loaded = load(tiny.snapshot(place), "classify", spec.training, ["Benign", "DDoS"], spec.seed)
+    classes = [["Benign", "DDoS"].index(label) for label in rows["label"].to_list()]
+    examples = flows(loaded.tokenizer, rows["text"].to_list(), classes, spec.training.max_length)
+    alone = Trainer(loaded, spec.training)
+    alone.train(examples, steps_per_epoch(len(examples), spec.training.batch_size), (spec.seed, 0))
+    assert_same(federated, alone.arrays(), 1e-7)
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "fedadam"])
+def test_averaging_equal_adapters_changes_nothing(place, strategy):
+    spec = tiny.run(strategy)
+    grid = InProcessGrid(ClientApp(), 3)
+    server = strategies.build(spec.strategy, spec.federation, Population(3, [1, 1, 1]))
+    arrays = {"w": np.linspace(-1, 1, 7, dtype=np.float32)}
+    sent = list(server.configure_train(1, to_record(arrays), ConfigRecord(), grid))
+    content = {"arrays": to_record(arrays), "metrics": MetricRecord({"num-examples": 5})}
+    replies = [Message(RecordDict(dict(content)), reply_to=message) for message in sent]
+    aggregated, _ = server.aggregate_train(1, replies)
+    assert_same(to_numpy(aggregated), arrays, 1e-7)
+    assert to_numpy(aggregated)["w"].dtype == np.float32
 
 
 def test_edge_fit_differences_give_the_weights_of_fedavg(place):
@@ -131,8 +157,6 @@ def test_interrupted_run_goes_on_to_the_same_weights(place, strategy, monkeypatc
     federation = FederationSpec(rounds=3, clients_per_round=2, client_tier="local")
     spec = tiny.run(strategy, options=options, federation=federation)
     whole = execute(place, spec, f"whole-{strategy}")
-    from fedbench.federation import simulation
-
     rounds, original = [], simulation._round
 
     def killed(number, *rest):
@@ -165,9 +189,6 @@ def test_divergence_is_a_failed_row_not_a_crash(place):
 
 
 def test_unknown_adapter_is_refused(place):
-    from fedbench.models.loading import load
-    from fedbench.training.loop import Trainer
-
     training = TrainingSpec()
     trainer = Trainer(load(tiny.snapshot(place), "classify", training, ["a", "b"]), training)
     with pytest.raises(FedbenchError, match="does not belong"):

@@ -42,7 +42,9 @@ def clean(
 @app.command()
 def check(
     experiment: Annotated[Path, typer.Argument(help="an experiment file (YAML)")],
-    config: Annotated[Path, typer.Option(help="folder of models.yaml, strategies.yaml and tiers.yaml")] = Path("config"),
+    config: Annotated[Path, typer.Option(help="folder of models.yaml, strategies.yaml and tiers.yaml")] = Path(
+        "config"
+    ),
     as_json: Annotated[bool, typer.Option("--json", help="the resolved runs as JSON")] = False,
 ) -> None:
     """Validate an experiment file and list the runs it expands to."""
@@ -56,7 +58,9 @@ def check(
     shown = Table("run", "procedure", "model", "strategy", "seed", "tier", title=f"{chosen.title}: {len(table)} runs")
     for name, spec in table.items():
         model = spec.model.title if spec.model else str(spec.baseline)
-        shown.add_row(name, spec.procedure, model, spec.strategy.title if spec.strategy else "", str(spec.seed), spec.tier)
+        shown.add_row(
+            name, spec.procedure, model, spec.strategy.title if spec.strategy else "", str(spec.seed), spec.tier
+        )
     Console().print(shown)
 
 

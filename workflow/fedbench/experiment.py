@@ -312,9 +312,7 @@ def _fault(detail: ErrorDetails, model: Any) -> str:
         near = _near(str(detail["loc"][-1]), _all_keys(model))
         return f"key '{key}'{shown}: unknown key. Remedy: remove it or correct its spelling.{near}"
     message = detail["msg"].removeprefix("Value error, ")
-    return (
-        f"key '{key}'{shown}: {message}. Remedy: correct it (workflow/schemas/experiment.json lists every key)."
-    )
+    return f"key '{key}'{shown}: {message}. Remedy: correct it (workflow/schemas/experiment.json lists every key)."
 
 
 def _near(name: str, known: Any) -> str:
