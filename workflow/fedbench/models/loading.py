@@ -63,6 +63,9 @@ def load(snapshot: Path, task: Task, training: TrainingSpec, labels: list[str] |
         kind, heads = TaskType.SEQ_CLS, list(facts.heads)
     else:
         model = AutoModelForCausalLM.from_pretrained(snapshot, **options)
+        # A slice of the hidden states is not contiguous; torch 2.13 then copies the transposed vocabulary matrix once a
+        # row of the batch, which took 40 % of a training step of SmolLM2.
+        model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
         kind, heads = TaskType.CAUSAL_LM, []
     model.config.pad_token_id = tokenizer.pad_token_id
     _keep_gradients(model)
