@@ -291,7 +291,7 @@ def _quality_by_round(history: pd.DataFrame, name: str) -> "pd.Series[float]":
     rows = history[history["phase"].isin(["validation", "server"]) & (history["client"] == -1)]
     if name in rows.columns:
         return _by_round(rows, name)
-    values = [json.loads(text).get(name) if text else None for text in rows["metrics"]]
+    values = [json.loads(text).get(name) if isinstance(text, str) else None for text in rows["metrics"]]
     return _by_round(rows.assign(**{name: pd.to_numeric(pd.Series(values, index=rows.index, dtype=object))}), name)
 
 
