@@ -1,5 +1,6 @@
 """Every experiment file validates, and the engine plans all its jobs without running one."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,10 @@ def test_the_plan_names_the_tables_and_figures_that_reporting_can_make(config):
     experiment = Experiment.model_validate(experiments.read_yaml(config))
     assert contents.table_names(experiment) == build.table_names(experiment)
     assert contents.figure_names(experiment) == build.figure_names(experiment)
+
+
+def test_every_caption_that_a_rule_names_is_there():
+    rules = REPOSITORY / "rules"
+    named = {name for path in rules.glob("*.smk") for name in re.findall(r'caption="(.+)"', path.read_text())}
+    assert named
+    assert [name for name in named if not (rules / name).is_file()] == []

@@ -136,3 +136,7 @@ def test_a_tolerance_reruns_no_run(finished, tiny):
 def test_a_narrowed_experiment_keeps_the_runs_that_it_has(finished: Checkout, tiny):
     planned = finished.planned("--config", "only={strategies: [gsfs, fedavg]}", config=tiny)
     assert "Run" not in stages(planned)
+
+
+def test_the_resolved_configuration_asks_for_the_same_again(finished):
+    assert finished.planned(config=finished.folder / "results/tiny/config.resolved.yaml") == set()
