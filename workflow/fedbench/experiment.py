@@ -305,7 +305,10 @@ def _with_options(spec: StrategySpec, path: Path) -> StrategySpec:
 
 
 def _fault(detail: ErrorDetails, model: Any) -> str:
-    key = ".".join(str(part) for part in detail["loc"] if str(part) not in ("synthetic", "mirror")) or "(whole file)"
+    key = (
+        ".".join(str(part) for part in detail["loc"] if str(part) not in ("synthetic", "mirror", "official"))
+        or "(whole file)"
+    )
     value = detail.get("input")
     shown = "" if isinstance(value, dict) and len(str(value)) > 80 else f", value {value!r}"
     if detail["type"] == "extra_forbidden":

@@ -50,7 +50,25 @@ class MirrorSource(Spec):
     ] = []
 
 
-Source = Annotated[SyntheticSource | MirrorSource, Field(discriminator="kind")]
+class OfficialFlows(Spec):
+    """IoT-23 from its publisher; the captures, their addresses and published counts are in config/captures.yaml."""
+
+    kind: Literal["official"]
+    captures: Annotated[list[str], Field(description="names in config/captures.yaml; empty means all 23")] = []
+
+
+class OfficialInstructions(Spec):
+    """Dolly from the Hugging Face hub, as one file of one revision."""
+
+    kind: Literal["official"]
+    dataset: str = "databricks/databricks-dolly-15k"
+    revision: str = "main"
+    file: str = "databricks-dolly-15k.jsonl"
+
+
+FlowsSource = Annotated[SyntheticSource | MirrorSource | OfficialFlows, Field(discriminator="kind")]
+InstructionsSource = Annotated[SyntheticSource | MirrorSource | OfficialInstructions, Field(discriminator="kind")]
+Source = SyntheticSource | MirrorSource | OfficialFlows | OfficialInstructions
 
 
 class ClientsSpec(Spec):
@@ -90,7 +108,7 @@ class SplitSpec(Spec):
 class FlowsSpec(Spec):
     """IoT-23: flows -> cleaned -> sampled -> split -> clients -> text (GSFS, Table I)."""
 
-    source: Source
+    source: FlowsSource
     max_quarantined: Annotated[float, Field(ge=0, le=1, description="largest share of unreadable rows")] = 0.01
     missing: Annotated[
         Literal["keep", "drop"], Field(description="keep: an unset duration is a value; drop: the paper's wording")
@@ -108,7 +126,9 @@ class FlowsSpec(Spec):
 class SelfInstructSpec(Spec):
     """Self-Instruct augmentation of the instruction set."""
 
-    teacher: Annotated[Literal["template"], Field(description="template: no model, seeded templates")] = "template"
+    teacher: Annotated[
+        str, Field(description="`template` (no model, seeded templates), or a causal model of models.yaml")
+    ] = "template"
     count: Annotated[int, Field(ge=0, description="instruction pairs to add")] = 2500
     rouge_max: Annotated[float, Field(gt=0, le=1, description="ROUGE-L at or above which a pair is a near-copy")] = 0.7
 
@@ -116,7 +136,7 @@ class SelfInstructSpec(Spec):
 class InstructionsSpec(Spec):
     """Dolly: records -> IoT filter -> Self-Instruct -> test split -> clients (Edge-FIT, section III)."""
 
-    source: Source
+    source: InstructionsSource
     exclude: list[str] = ["creative_writing", "closed_qa"]
     keep: Annotated[int, Field(ge=1, description="records kept after ranking by IoT relevance")] = 4500
     self_instruct: SelfInstructSpec = SelfInstructSpec()
@@ -198,13 +218,48 @@ class TrainingSpec(Spec):
     dtype: Annotated[Literal["float32", "bfloat16"], Field(description="of weights, or of compute under nf4")] = (
         "float32"
     )
+    adaptation: Annotated[
+        Literal["lora", "full"], Field(description="lora: adapters and a new head; full: every weight")
+    ] = "lora"
     lora: LoraSpec = LoraSpec()
+    optimizer: Annotated[
+        Literal["adamw", "paged-adamw-8bit"], Field(description="paged-adamw-8bit needs a CUDA device")
+    ] = "adamw"
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     gradient_clip: Annotated[float, Field(ge=0, description="largest gradient norm; 0 turns clipping off")] = 1.0
     epochs: Annotated[int, Field(ge=0, description="E: passes over the data, a round when federated")] = 3
     batch_size: Annotated[int, Field(ge=1)] = 16
+    accumulate: Annotated[int, Field(ge=1, description="batches a step, whose gradients are averaged")] = 1
+    gradient_checkpointing: Annotated[bool, Field(description="recompute activations: less memory, more time")] = False
+    class_weights: Annotated[
+        Literal["none", "balanced"], Field(description="balanced: a class weighs inversely to its training rows")
+    ] = "none"
+    patience: Annotated[
+        int, Field(ge=0, description="epochs without a lower validation loss before training alone stops; 0: off")
+    ] = 0
     max_length: Annotated[int, Field(ge=8, description="tokens; longer texts are cut, and the count reported")] = 128
+
+
+class CompressionSpec(Spec):
+    """Lossy uploads; indices and scales count towards the bytes."""
+
+    kind: Annotated[Literal["topk", "int8"], Field(description="topk: largest entries only; int8: one scale a tensor")]
+    keep: Annotated[Fraction, Field(description="topk: share of entries that go up")] = 0.1
+    error_feedback: Annotated[bool, Field(description="what was left out is added to the client's next update")] = True
+    seconds: Annotated[
+        float | None,
+        Field(gt=0, description="adaptive topk: keep what the tier's link carries in so many seconds, at most `keep`"),
+    ] = None
+
+
+class PrivacySpec(Spec):
+    """Client-level DP-FedAvg: the whole update clipped, uniform weights, Gaussian noise (McMahan et al. 2018)."""
+
+    clip: Annotated[float, Field(gt=0, description="C: largest L2 norm of a client's update")] = 1.0
+    noise_multiplier: Annotated[float, Field(ge=0, description="sigma: noise of sigma C / m on the mean")] = 1.0
+    delta: Annotated[float, Field(gt=0, lt=1, description="of the (epsilon, delta) that is accounted")] = 1e-3
+    side: Annotated[Literal["server", "client"], Field(description="who adds the noise")] = "server"
 
 
 class StrategySpec(Spec):
@@ -214,6 +269,8 @@ class StrategySpec(Spec):
     title: str
     kind: Annotated[str, Field(description="a module of fedbench.federation.strategies")]
     options: dict[str, Any] = {}
+    compression: CompressionSpec | None = None
+    privacy: PrivacySpec | None = None
     published: Annotated[str | None, Field(description="row of GSFS Table III or Edge-FIT Table III")] = None
 
 
@@ -239,6 +296,13 @@ class FederationSpec(Spec):
     rounds: Annotated[int, Field(ge=1, description="T")] = 10
     clients_per_round: Annotated[int, Field(ge=1, description="C: clients sampled a round")] = 10
     client_tier: Tier = "client"
+    grid: Annotated[
+        Literal["in-process", "ray"], Field(description="where clients run; the same run gives the same weights")
+    ] = "in-process"
+    jitter: Annotated[float, Field(ge=0, description="virtual clock: sigma of the log-normal factor on a step")] = 0.0
+    stragglers: Annotated[float, Field(ge=0, le=1, description="virtual clock: share of slow clients")] = 0.0
+    slowdown: Annotated[float, Field(ge=1, description="virtual clock: factor on a straggler's time")] = 4.0
+    dropout: Annotated[float, Field(ge=0, lt=1, description="chance that a client's reply of a round is lost")] = 0.0
 
 
 class GsfsSpec(Spec):
@@ -252,6 +316,10 @@ class GsfsSpec(Spec):
     ] = ["hist-gradient-boosting"]
     federated_model: Name
     strategies: Annotated[list[Name], Field(description="entries of strategies.yaml (Table III)")]
+    partitions: Annotated[
+        list[Literal["iid", "dirichlet", "device"]],
+        Field(description="federate over each of these; empty: over flows.clients.partition alone"),
+    ] = []
     seeds: Annotated[list[int], Field(min_length=1)] = [0, 1, 2]
     central_seeds: Annotated[list[int], Field(min_length=1, description="seeds of the Table II runs")] = [0]
     federation: FederationSpec = FederationSpec()
@@ -340,6 +408,7 @@ class RunSpec(Spec):
     synthetic: Annotated[bool, Field(description="the data are synthetic")]
     data: Annotated[str, Field(description="digest of the data specification")]
     clients: Annotated[int, Field(ge=1)]
+    partition: Literal["iid", "dirichlet", "device"] = "dirichlet"
     model: ModelSpec | None = None
     baseline: str | None = None
     training: TrainingSpec = TrainingSpec()
