@@ -88,8 +88,9 @@ def originals(source, *patterns):
 
 def dataset(wildcards):
     """The data set of a run and who holds what of it."""
-    folder = DATA[RUNS[wildcards.run].study]
-    return {"dataset": f"{folder}/dataset.parquet", "clients": f"{folder}/clients.parquet"}
+    run = RUNS[wildcards.run]
+    folder = DATA[run.study]
+    return {"dataset": f"{folder}/dataset.parquet", "clients": f"{folder}/clients-{run.partition}.parquet"}
 
 
 def snapshot(wildcards):
@@ -129,8 +130,8 @@ def run_files(name=None):
 
 def datasets(studies=("gsfs", "edge-fit")):
     """The data sets of the studies that the experiment has, with their partitions over clients."""
-    folders = [DATA[study] for study in studies if study in DATA]
-    return [f"{folder}/{name}.parquet" for folder in folders for name in ("dataset", "clients")]
+    used = {f"{DATA[run.study]}/clients-{run.partition}.parquet" for run in RUNS.values() if run.study in studies}
+    return [f"{DATA[study]}/dataset.parquet" for study in studies if study in DATA] + sorted(used)
 
 
 def data_accounts(studies=("gsfs", "edge-fit")):

@@ -1,4 +1,4 @@
-# Dolly. Takes instruction records (made, or from a mirror); leaves dataset.parquet, clients.parquet and the ledgers
+# Dolly. Takes instruction records (made, or from a mirror); leaves dataset.parquet, clients-*.parquet and the ledgers
 # that account for every record on the way.
 
 
@@ -93,20 +93,22 @@ rule dolly_clients:
     input:
         dataset=rules.dolly_dataset.output.dataset,
     output:
-        clients=f"{DOLLY}/clients.parquet",
+        clients=f"{DOLLY}/clients-{{partition}}.parquet",
     log:
-        f"{RESULTS}/logs/dolly/clients.log",
+        f"{RESULTS}/logs/dolly/clients-{{partition}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/dolly/clients.tsv"
+        f"{RESULTS}/benchmarks/dolly/clients-{{partition}}.tsv"
+    wildcard_constraints:
+        partition="iid|dirichlet|device",
     conda:
         "../envs/cpu.yaml"
     params:
-        spec=INSTRUCTIONS.clients.model_dump_json() if INSTRUCTIONS else None,
+        spec=lambda wildcards: INSTRUCTIONS.clients.model_copy(update=dict(wildcards.items())).model_dump_json(),
         seed=EXPERIMENT.seed,
         by="category",
         device=None,
         code=code_digest("partition"),
     message:
-        "Dolly: records to clients"
+        "Dolly: records to clients ({wildcards.partition})"
     script:
         "../workflow/scripts/clients.py"

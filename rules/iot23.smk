@@ -1,4 +1,4 @@
-# IoT-23. Takes Zeek connection logs (made, or from a mirror); leaves dataset.parquet, clients.parquet and the ledgers
+# IoT-23. Takes Zeek connection logs (made, or from a mirror); leaves dataset.parquet, clients-*.parquet and the ledgers
 # that account for every row on the way.
 
 
@@ -94,21 +94,23 @@ rule iot23_clients:
     input:
         dataset=rules.iot23_dataset.output.dataset,
     output:
-        clients=f"{IOT23}/clients.parquet",
+        clients=f"{IOT23}/clients-{{partition}}.parquet",
     log:
-        f"{RESULTS}/logs/iot23/clients.log",
+        f"{RESULTS}/logs/iot23/clients-{{partition}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/iot23/clients.tsv"
+        f"{RESULTS}/benchmarks/iot23/clients-{{partition}}.tsv"
+    wildcard_constraints:
+        partition="iid|dirichlet|device",
     conda:
         "../envs/cpu.yaml"
     params:
-        spec=FLOWS.clients.model_dump_json() if FLOWS else None,
+        spec=lambda wildcards: FLOWS.clients.model_copy(update=dict(wildcards.items())).model_dump_json(),
         seed=EXPERIMENT.seed,
         by="label",
         device="device",
         code=code_digest("partition"),
     message:
-        "IoT-23: rows to clients"
+        "IoT-23: rows to clients ({wildcards.partition})"
     script:
         "../workflow/scripts/clients.py"
 

@@ -30,7 +30,7 @@ def demo_run() -> RunSpec:
     """Return the FedAvg run of the demo."""
     experiment = load_experiment({"experiment": "demo"}, folder=CONFIG)
     table = runs(experiment, read_registry(CONFIG))
-    return next(run for run in table.values() if run.label == "gsfs-fedavg-minilm-s0")
+    return next(run for run in table.values() if run.label == "gsfs-fedavg-minilm-dirichlet-s0")
 
 
 def prepare(folder: Path, clients: int) -> tuple[RunSpec, Path, Path, Path]:
@@ -47,7 +47,7 @@ def prepare(folder: Path, clients: int) -> tuple[RunSpec, Path, Path, Path]:
     run = demo_run()
     federation = run.federation.model_copy(update={"clients_per_round": clients, "rounds": 2})
     run = run.model_copy(update={"clients": clients, "federation": federation})
-    snapshot = RESULTS / "models" / f"{run.model.name}-{run.model.digest()}"
+    snapshot = RESULTS / "models" / f"{run.model.name}-{run.model.weights.digest()}"
     if not snapshot.is_dir():
         fetch_snapshot(run.model, snapshot)
     return run, folder / "dataset.parquet", folder / "clients.parquet", snapshot

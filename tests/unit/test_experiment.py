@@ -52,7 +52,7 @@ def test_one_more_seed_adds_that_seed_only(folder):
 
 def test_only_narrows_the_run_table(folder):
     chosen = table(folder, only={"strategies": ["gsfs"], "seeds": ["1"]})
-    assert [spec.label for spec in chosen.values()] == ["gsfs-gsfs-minilm-s1"]
+    assert [spec.label for spec in chosen.values()] == ["gsfs-gsfs-minilm-dirichlet-s1"]
     with pytest.raises(FedbenchError, match="leaves no run"):
         table(folder, only={"strategies": ["none"]})
 

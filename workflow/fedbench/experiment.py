@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -19,6 +20,7 @@ from fedbench.spec import (
     LinkedTier,
     MirrorSource,
     ModelSpec,
+    Partition,
     RunSpec,
     Source,
     Spec,
@@ -149,6 +151,11 @@ def runs(experiment: Experiment, registry: Registry, *, where: object = "configu
     return {run.folder: run for run in chosen}
 
 
+def gsfs_partitions(spec: GsfsSpec) -> list[Partition]:
+    """Return the partitions that the strategies run over; the first is the one set beside the paper."""
+    return spec.partitions or [spec.flows.clients.partition]
+
+
 def _gsfs_runs(spec: GsfsSpec, seed: int, registry: Registry, where: object) -> list[RunSpec]:
     _check_overrides(spec.overrides, {*registry.models, *registry.strategies}, "gsfs", where)
     common: dict[str, Any] = {
@@ -156,6 +163,7 @@ def _gsfs_runs(spec: GsfsSpec, seed: int, registry: Registry, where: object) -> 
         "synthetic": isinstance(spec.flows.source, SyntheticSource),
         "data": _data_digest(spec.flows, seed),
         "clients": spec.flows.clients.count,
+        "partition": gsfs_partitions(spec)[0],
         "latency_requests": spec.latency_requests,
     }
     table = [
@@ -180,12 +188,12 @@ def _gsfs_runs(spec: GsfsSpec, seed: int, registry: Registry, where: object) -> 
         ]
     model = _named(registry.models, spec.federated_model, "gsfs.federated_model", where)
     local = {"epochs": spec.federated_epochs}
-    for name in spec.strategies:
+    for name, partition in product(spec.strategies, gsfs_partitions(spec)):
         strategy = _named(registry.strategies, name, "gsfs.strategies", where)
         training = _training(spec.training, spec.overrides, where, model.name, name, extra=local)
         table += [
             RunSpec(
-                label=f"gsfs-{name}-{model.name}-s{s}",
+                label=f"gsfs-{name}-{model.name}-{partition}-s{s}",
                 procedure="federated",
                 seed=s,
                 tier=spec.federation.client_tier,
@@ -194,7 +202,7 @@ def _gsfs_runs(spec: GsfsSpec, seed: int, registry: Registry, where: object) -> 
                 strategy=strategy,
                 federation=spec.federation,
                 client_tier=_named(registry.tiers, spec.federation.client_tier, "gsfs.federation.client_tier", where),
-                **common,
+                **common | {"partition": partition},
             )
             for s in spec.seeds
         ]
@@ -225,6 +233,7 @@ def _edge_fit_runs(spec: EdgeFitSpec, seed: int, registry: Registry, where: obje
                         synthetic=isinstance(spec.instructions.source, SyntheticSource),
                         data=_data_digest(spec.instructions, seed),
                         clients=spec.instructions.clients.count,
+                        partition=spec.instructions.clients.partition,
                         model=model,
                         training=federated if is_federated else alone,
                         strategy=strategy if is_federated else None,

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Tier = Literal["edge", "client", "gateway", "central", "local"]
 Study = Literal["gsfs", "edge-fit"]
+Partition = Literal["iid", "dirichlet", "device"]
 Procedure = Literal["baseline", "zero-shot", "local-only", "centralised", "federated"]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", description="lower case letters, digits, '.' and '-'")]
@@ -76,7 +77,7 @@ class ClientsSpec(Spec):
 
     count: Annotated[int, Field(ge=1, le=100_000, description="number of clients N")] = 10
     partition: Annotated[
-        Literal["iid", "dirichlet", "device"],
+        Partition,
         Field(description="iid; dirichlet label skew; or device (by sensor address and scenario, flows only)"),
     ] = "dirichlet"
     alpha: Annotated[float, Field(gt=0, description="Dirichlet concentration; smaller is more skewed")] = 0.5
@@ -317,7 +318,7 @@ class GsfsSpec(Spec):
     federated_model: Name
     strategies: Annotated[list[Name], Field(description="entries of strategies.yaml (Table III)")]
     partitions: Annotated[
-        list[Literal["iid", "dirichlet", "device"]],
+        list[Partition],
         Field(description="federate over each of these; empty: over flows.clients.partition alone"),
     ] = []
     seeds: Annotated[list[int], Field(min_length=1)] = [0, 1, 2]
@@ -408,7 +409,7 @@ class RunSpec(Spec):
     synthetic: Annotated[bool, Field(description="the data are synthetic")]
     data: Annotated[str, Field(description="digest of the data specification")]
     clients: Annotated[int, Field(ge=1)]
-    partition: Literal["iid", "dirichlet", "device"] = "dirichlet"
+    partition: Partition = "dirichlet"
     model: ModelSpec | None = None
     baseline: str | None = None
     training: TrainingSpec = TrainingSpec()
