@@ -14,6 +14,8 @@ rule run:
         f"{RESULTS}/benchmarks/runs/{{run}}.tsv"
     wildcard_constraints:
         run=any_of(RUNS),
+    # Language models take longest: started first, they do not run alone at the end.
+    priority: lambda wildcards: int(RUNS[wildcards.run].study == "edge-fit")
     conda:
         "../envs/cpu.yaml"
     threads: 1
