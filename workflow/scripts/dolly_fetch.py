@@ -1,4 +1,4 @@
-"""Make the instruction records, or find them in a mirror."""
+"""Make the instruction records, find them in a mirror, or download them."""
 
 from pathlib import Path
 
@@ -9,5 +9,11 @@ with logged(snakemake.log[0]):
     from fedbench.spec import InstructionsSpec
 
     folder = Path(snakemake.output.records)
-    folder.mkdir(parents=True, exist_ok=True)  # stays empty for a mirror, whose file is read where it lies
-    fetch(InstructionsSpec.model_validate_json(snakemake.params.spec), folder, Path(snakemake.output.sources))
+    folder.mkdir(parents=True, exist_ok=True)  # stays empty unless records are made: others are read where they lie
+    fetch(
+        InstructionsSpec.model_validate_json(snakemake.params.spec),
+        folder,
+        Path(snakemake.output.sources),
+        downloads=Path(snakemake.params.downloads),
+        checksums=Path(snakemake.params.checksums),
+    )

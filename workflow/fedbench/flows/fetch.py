@@ -1,41 +1,65 @@
-"""The logs of an experiment: made by the synthetic generator, or found in a folder; each with its checksum."""
+"""The logs of an experiment: made, found in a folder, or downloaded from their publisher; each with its checksum."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fedbench.download import download
 from fedbench.errors import FedbenchError
 from fedbench.files import sha256, write_json
 from fedbench.flows.synthetic import write_logs
-from fedbench.spec import FlowsSpec, MirrorSource, SyntheticSource
+from fedbench.spec import FlowsSpec, MirrorSource, OfficialFlows, SyntheticSource
 
 USUAL_NAMES = ("**/*conn.log.labeled*", "**/conn.log.calibration*")
 _REMEDY = (
     "Get IoT-23 (Garcia, Parmisano and Erquiaga, 2020, doi:10.5281/zenodo.4743746, CC BY 4.0): unpack its scenario "
     "folders, each with a conn.log.labeled, there, or set gsfs.flows.source.path to the folder that has them; or use "
-    "source: {kind: synthetic}."
+    "source: {kind: official}, which downloads it, or {kind: synthetic}."
 )
 
 
-def fetch(spec: FlowsSpec, folder: Path, sources: Path) -> None:
+def fetch(
+    spec: FlowsSpec,
+    folder: Path,
+    sources: Path,
+    *,
+    addresses: Mapping[str, str] | None = None,
+    downloads: Path = Path("results/downloads"),
+    checksums: Path | None = None,
+) -> None:
     """Provide the logs of `spec.source` and list them in `sources` (JSON).
 
-    Each entry has scenario, path, sha256, bytes and source (synthetic or mirror). Synthetic logs are written below
-    `folder`; mirrored ones stay where they are. Original logs come before derived samples of them, since a uid is
-    kept where it is read first.
+    Each entry has scenario, path, sha256, bytes and source (synthetic, mirror or official). Synthetic logs are written
+    below `folder`; mirrored ones stay where they are. Original logs come before derived samples of them, since a uid
+    is kept where it is read first.
+
+    Args:
+        spec: its `source` says where from.
+        folder: receives synthetic logs.
+        sources: what the next stage reads.
+        addresses: of the captures of an official source, by name, in reading order.
+        downloads: receives official logs, iot23/<capture>/conn.log.labeled; those that are there are not fetched again.
+        checksums: YAML file of address -> SHA-256 (see `fedbench.download`).
 
     Raises:
-        FedbenchError: the mirror's folder is absent, has no log, or a log is empty.
+        FedbenchError: the mirror's folder is absent, has no log, or a log is empty; a download failed.
     """
+    sums: dict[Path, str] = {}
     match spec.source:
         case SyntheticSource() as source:
             logs = write_logs(folder, source.rows, source.seed)
         case MirrorSource() as source:
             logs = _found(source)
+        case OfficialFlows():
+            logs = [(name, downloads / "iot23" / name / "conn.log.labeled") for name in addresses or {}]
+            for name, path in logs:
+                sums[path] = download((addresses or {})[name], path, checksums=checksums)
+            _check_filled([path for _, path in logs])
     entries: list[dict[str, Any]] = [
         {
             "scenario": scenario,
             "path": str(path),
-            "sha256": sha256(path),
+            "sha256": sums.get(path) or sha256(path),
             "bytes": path.stat().st_size,
             "source": spec.source.kind,
         }
@@ -56,10 +80,14 @@ def _found(source: MirrorSource) -> list[tuple[str, Path]]:
     if not logs:
         tried = ", ".join(source.files or USUAL_NAMES)
         raise FedbenchError(f"no log that matches {tried}", where=root, remedy=_REMEDY)
+    _check_filled(logs)
+    return [(scenario, path) for path, scenario in logs.items()]
+
+
+def _check_filled(logs: Iterable[Path]) -> None:
     for path in logs:
         if not path.stat().st_size:
             raise FedbenchError("empty log: no byte in it", where=path, remedy="Fetch the file again.")
-    return [(scenario, path) for path, scenario in logs.items()]
 
 
 def scenario_of(path: Path, root: Path) -> str:

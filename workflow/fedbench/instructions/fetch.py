@@ -1,38 +1,59 @@
-"""Where the instruction records come from: made by the project (synthetic) or a folder (mirror)."""
+"""Where the instruction records come from: made by the project, found in a folder, or downloaded from the hub."""
 
 import json
+import os
 from pathlib import Path
 
+from fedbench.download import download
 from fedbench.errors import FedbenchError
 from fedbench.files import sha256, write_json, write_text
 from fedbench.instructions import records, synthetic
-from fedbench.spec import InstructionsSpec, MirrorSource
+from fedbench.spec import InstructionsSpec, MirrorSource, OfficialInstructions
 
 FILE_NAME = "databricks-dolly-15k.jsonl"
 SYNTHETIC_NAME = "synthetic-dolly.jsonl"
+HUB = "https://huggingface.co"
 _REMEDY = (
     f"Download {FILE_NAME} (Databricks Dolly 15k, CC BY-SA 3.0, data set databricks/databricks-dolly-15k on the "
-    "Hugging Face hub) into that folder, or set the source's `path` and `files`, or use `kind: synthetic`."
+    "Hugging Face hub) into that folder, or set the source's `path` and `files`, or use `kind: official`, which "
+    "downloads it, or `kind: synthetic`."
 )
 
 
-def fetch(spec: InstructionsSpec, folder: Path, sources: Path) -> None:
-    """Make or find the records and list them in `sources` (path, sha256, bytes).
+def fetch(
+    spec: InstructionsSpec,
+    folder: Path,
+    sources: Path,
+    *,
+    downloads: Path = Path("results/downloads"),
+    checksums: Path | None = None,
+    hub: str | None = None,
+) -> None:
+    """Make, find or download the records and list them in `sources` (path, sha256, bytes).
 
     Args:
         spec: its `source` says where from.
         folder: receives synthetic records; a mirror's files stay where they lie.
         sources: JSON list that `filtering.filter_iot` reads.
+        downloads: receives an official file, dolly/<dataset>/<revision>/<file>; what is there is not fetched again.
+        checksums: YAML file of address -> SHA-256 (see `fedbench.download`).
+        hub: address of the hub; HF_ENDPOINT in the environment by default, as for the hub's own client.
 
     Raises:
-        FedbenchError: the mirror's folder or file is missing or ambiguous (says how to get the data), or a line of it
-            is not a record (names file and line).
+        FedbenchError: the mirror's folder or file is missing or ambiguous (says how to get the data), a line of it is
+            not a record (names file and line), or the download failed.
     """
     source = spec.source
     if isinstance(source, MirrorSource):
         paths = _find(Path(source.path), source.files)
         for path in paths:
             records.read(path)
+    elif isinstance(source, OfficialInstructions):
+        paths = [downloads / "dolly" / source.dataset / source.revision / source.file]
+        host = (hub or os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+        address = f"{host}/datasets/{source.dataset}/resolve/{source.revision}/{source.file}"
+        download(address, paths[0], checksums=checksums)
+        records.read(paths[0])
     else:
         paths = [folder / SYNTHETIC_NAME]
         lines = (json.dumps(record) + "\n" for record in synthetic.generate(source.rows, source.seed))
