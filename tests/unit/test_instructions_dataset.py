@@ -1,5 +1,6 @@
 """The split loses no row, keeps equal instructions together, and holds its shares."""
 
+import random
 from collections import Counter
 
 import polars as pl
@@ -14,8 +15,9 @@ from fedbench.instructions.closed_labels import closed_label
 from fedbench.partition import write_clients
 from fedbench.spec import InstructionsSpec
 
+SAME = ["Why is it?", " why is it?", "WHY IS IT? ", "Why  is\tit?", "Why\u00a0is it?", "\u202fWhy is it\uff1f"]
 ROWS = st.lists(
-    st.tuples(st.sampled_from(["Why?", " why?", "WHY? ", "How", "When", "é", "É"]) | st.text(max_size=3),
+    st.tuples(st.sampled_from([*SAME, "How", "When", "é", "É", "e\u0301"]) | st.text(max_size=3),
               st.sampled_from(["open_qa", "classification"])),
     min_size=1, max_size=80,
 )  # fmt: skip
@@ -31,9 +33,37 @@ def test_equal_instructions_share_a_split_and_no_split_outgrows_its_share(rows, 
     homes = {}
     for text, name in zip(texts, names, strict=True):
         assert homes.setdefault(text.strip().casefold(), name) == name
+    assert len({name for text, name in zip(texts, names, strict=True) if text in SAME}) <= 1
+    assert len({name for text, name in zip(texts, names, strict=True) if text in ("é", "É", "e\u0301")}) <= 1
     count = Counter(names)
     assert count["test"] < 0.2 * len(rows) + 1
     assert count["validation"] < 0.1 * len(rows) + 1
+
+
+@settings(deadline=None)
+@given(ROWS, st.randoms(use_true_random=False))
+def test_no_order_of_the_rows_changes_which_split_a_row_falls_into(rows, rng):
+    shuffled = rng.sample(rows, len(rows))
+    first, second = (
+        dataset.split([text for text, _ in some], [("dolly", category, "") for _, category in some], 0.2, 0.1, 0)
+        for some in (rows, shuffled)
+    )
+    assert sorted(zip(rows, first, strict=True)) == sorted(zip(shuffled, second, strict=True))
+
+
+def test_exact_duplicates_and_repeated_instructions_of_any_source_share_a_split(tmp_path):
+    rng = random.Random(0)
+    rows = []
+    for k in range(300):
+        row = {"instruction": f"Question {rng.randrange(120)}?", "context": "", "response": rng.choice("ab")}
+        rows.append(row | {"row_id": k, "category": rng.choice(["x", "y"]), "source": rng.choice(["dolly", "self"])})
+    schema.write(schema.table(rows, schema.AUGMENTED), tmp_path / "in.parquet")
+    spec = InstructionsSpec(source={"kind": "synthetic"})
+    dataset.build(tmp_path / "in.parquet", spec, 0, tmp_path / "out.parquet", tmp_path / "ledger.json")
+    frame = pl.read_parquet(tmp_path / "out.parquet")
+    repeated = len(rows) - len({row["instruction"] for row in rows})
+    assert read_json(tmp_path / "ledger.json")["repeated_instructions"] == repeated > 100
+    assert frame.group_by("instruction").agg(pl.col("split").n_unique())["split"].to_list() == [1] * (300 - repeated)
 
 
 def test_shares_are_exact_and_stratified_where_no_instruction_repeats():

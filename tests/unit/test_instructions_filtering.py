@@ -5,6 +5,8 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fedbench.errors import FedbenchError
 from fedbench.files import read_json, write_json
@@ -60,6 +62,41 @@ def test_matches_come_first_then_the_most_similar_and_the_order_of_the_source_st
     assert ledger["labels"]["read"] == {"creative_writing": 1, "general_qa": 1, "open_qa": 3}
     assert [(step["rows_before"], step["rows_after"]) for step in ledger["steps"]] == [(5, 4), (4, 2)]
     assert ledger["steps"][1]["labels_after"] == {"open_qa": 2} == ledger["labels"]["kept"]
+
+
+def test_the_count_of_strict_matches_stands_beside_the_count_kept(tmp_path):
+    rows = [(f"Who invented zigbee number {k}?", "open_qa") for k in range(3)] + [("Who sang this?", "open_qa")] * 4
+    kept, ledger = run(tmp_path, rows, keep=5)
+    assert kept["strict_match"].sum() == ledger["strict_matches"]["kept"] == 3
+    assert ledger["steps"][1]["reason"].startswith(
+        "lexicon matches (3 of those kept), then TF-IDF similarity; wanted 5"
+    )
+
+
+WORDS = st.sampled_from(["sensor", "zigbee", "energy", "poem", "love", "network", "rose", "é"])
+ROWS = st.lists(
+    st.tuples(st.lists(WORDS, min_size=1, max_size=3).map(" ".join), st.sampled_from(["open_qa", "creative_writing"])),
+    min_size=2,
+    max_size=12,
+)
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ROWS, st.integers(1, 6), st.randoms(use_true_random=False))
+def test_no_order_of_the_lines_changes_what_is_kept_and_no_excluded_record_comes_in(tmp_path, rows, keep, rng):
+    if all(category == "creative_writing" for _, category in rows):
+        return
+    shuffled = rng.sample(rows, len(rows))
+    kept, ledger = run(tmp_path, rows, keep=keep)
+    other, _ = run(tmp_path, shuffled, keep=keep)
+    columns = ["instruction", "category", "strict_match", "similarity"]
+    assert sorted(kept.select(columns).rows()) == sorted(other.select(columns).rows())
+    open_rows = [text for text, category in rows if category == "open_qa"]
+    assert kept.height == ledger["rows_kept"] == min(keep, len(open_rows))
+    assert set(kept["category"]) == {"open_qa"}
+    matching = sum(strict_match(text) for text in open_rows)
+    assert kept["strict_match"].sum() == ledger["strict_matches"]["kept"] == min(keep, matching)
+    assert kept["row_id"].is_sorted()
 
 
 def test_where_fewer_records_exist_all_are_kept_and_the_ledger_says_so(tmp_path):

@@ -3,10 +3,14 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fedbench.errors import FedbenchError
 from fedbench.instructions import records
 
+LETTERS = st.characters(exclude_categories=["Cs"])
+TEXT = st.text(alphabet=LETTERS, min_size=1).filter(str.strip)
 GOOD = {"instruction": "Say hello.", "context": "", "response": "Hello.", "category": "open_qa"}
 
 
@@ -26,6 +30,14 @@ def test_records_come_in_file_order_without_further_keys_or_blank_lines(tmp_path
         (b"[1, 2]", "expected a JSON object, found list"),
         (b"\xff\xfe{}", "not UTF-8 at byte 1"),
         (json.dumps({k: v for k, v in GOOD.items() if k != "response"}).encode(), "lacks 'response'"),
+        *(
+            (json.dumps({k: v for k, v in GOOD.items() if k != key}).encode(), f"lacks '{key}'")
+            for key in ("instruction", "context", "category")
+        ),
+        (b"{}", "lacks 'instruction', 'context', 'response', 'category'"),
+        (b"\xef\xbb\xbf" + json.dumps(GOOD).encode(), "not valid JSON"),
+        (json.dumps(GOOD).encode("utf-16"), "not UTF-8"),
+        (b"[" * 100_000, "not valid JSON"),
         (json.dumps(GOOD | {"context": None}).encode(), "'context' must be text, found NoneType"),
         (json.dumps(GOOD | {"response": " "}).encode(), "'response' is empty"),
         (json.dumps(GOOD | {"response": "\ud800"}).encode(), "half a surrogate pair"),
@@ -40,10 +52,25 @@ def test_a_bad_line_is_named_by_file_and_line(tmp_path, line, complaint):
     assert caught.value.remedy
 
 
-def test_a_file_without_records_is_an_error(tmp_path):
-    (tmp_path / "data.jsonl").write_text("\n")
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xef\xbb\xbf", b"\r\n \r\n"])
+def test_a_file_without_records_is_an_error(tmp_path, content):
+    (tmp_path / "data.jsonl").write_bytes(content)
     with pytest.raises(FedbenchError, match="no records"):
         records.read(tmp_path / "data.jsonl")
+
+
+@given(
+    st.lists(st.tuples(TEXT, st.text(alphabet=LETTERS), TEXT, TEXT), min_size=1, max_size=5),
+    st.sampled_from(["\n", "\r\n"]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_any_text_comes_back_whatever_line_ends_mark_and_escapes(tmp_path_factory, rows, end, mark, ascii_only):
+    path = tmp_path_factory.mktemp("records") / "data.jsonl"
+    written = [dict(zip(records.KEYS, row, strict=True)) for row in rows]
+    lines = [json.dumps(row, ensure_ascii=ascii_only) for row in written]
+    path.write_bytes(b"\xef\xbb\xbf" * mark + end.join(lines).encode())
+    assert records.read(path) == written
 
 
 def test_the_real_file_has_15011_records_of_8_categories(real_data):

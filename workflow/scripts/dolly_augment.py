@@ -14,4 +14,5 @@ with logged(snakemake.log[0]):
         snakemake.params.seed,
         Path(snakemake.output.augmented),
         Path(snakemake.output.ledger),
+        Path(snakemake.input.teacher) if snakemake.input.teacher else None,
     )

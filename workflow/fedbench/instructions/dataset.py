@@ -1,5 +1,6 @@
 """The final instruction set: closed labels filled in, and train, validation and test rows told apart."""
 
+import unicodedata
 from collections import defaultdict
 from pathlib import Path
 
@@ -22,8 +23,8 @@ Stratum = tuple[str, str, str]
 def build(augmented: Path, spec: InstructionsSpec, seed: int, dataset: Path, ledger: Path) -> None:
     """Split the instruction set, stratified by source, category and label; no row is lost or made.
 
-    Rows whose instruction is equal (case and outer blanks apart) share a split, so neither a duplicate nor a repeated
-    question straddles one.
+    Rows whose instruction is equal (case, blanks and Unicode form apart) share a split, so neither a duplicate nor a
+    repeated question straddles one. Which split a row falls into does not hang on the order of the rows.
 
     Args:
         augmented: `augmented.parquet`, of `self_instruct.augment`.
@@ -83,15 +84,15 @@ def split(instructions: list[str], strata: list[Stratum], test: float, validatio
     """Return "train", "validation" or "test" for each row.
 
     Sizes are the shares of all rows by largest remainder, dealt out to the strata by largest remainder again. A group
-    of equal instructions counts for the stratum of its first row; one too large for what a stratum still wants goes to
-    train, so a split may fall short by less than a group, and never grows beyond its share.
+    of equal instructions counts for the first stratum of its rows, by name; one too large for what a stratum still
+    wants goes to train, so a split may fall short by less than a group, and never grows beyond its share.
     """
     groups: defaultdict[str, list[int]] = defaultdict(list)
     for row, text in enumerate(instructions):
         groups[_key(text)].append(row)
     members: defaultdict[Stratum, list[list[int]]] = defaultdict(list)
-    for rows in groups.values():
-        members[strata[rows[0]]].append(rows)
+    for _, rows in sorted(groups.items()):
+        members[min(strata[row] for row in rows)].append(rows)
     wanted = largest_remainder(len(instructions), [1 - test - validation, validation, test])
     names = ["train"] * len(instructions)
     rng = np.random.default_rng(seed)
@@ -116,7 +117,8 @@ def split(instructions: list[str], strata: list[Stratum], test: float, validatio
 
 
 def _key(instruction: str) -> str:
-    return instruction.strip().casefold()
+    """Return what makes two instructions the same: their letters, whatever case, blanks and Unicode form."""
+    return " ".join(unicodedata.normalize("NFKC", instruction.casefold()).casefold().split())
 
 
 def _with_labels(frame: pl.DataFrame) -> pl.DataFrame:

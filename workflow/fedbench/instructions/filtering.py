@@ -51,6 +51,8 @@ _STRICT = re.compile(rf"(?<![\w])(?:{'|'.join(re.escape(term) for term in LEXICO
 def filter_iot(sources: Path, spec: InstructionsSpec, out: Path, ledger: Path) -> None:
     """Drop the excluded categories, rank the rest by IoT relevance and keep the first `spec.keep`, in source order.
 
+    Which records are kept does not hang on the order of the source's lines: ties are broken by their texts.
+
     Args:
         sources: list of files, of `fetch.fetch`.
         spec: `exclude` and `keep`; where fewer records are left, all are kept and the ledger says so.
@@ -74,9 +76,10 @@ def filter_iot(sources: Path, spec: InstructionsSpec, out: Path, ledger: Path) -
     candidates = candidates.with_columns(
         pl.Series("strict_match", matches), pl.Series("similarity", similarity(texts, matches))
     )
-    order = ["strict_match", "similarity", "row_id"]
-    kept = candidates.sort(order, descending=[True, True, False]).head(spec.keep).sort("row_id")
+    order = ["strict_match", "similarity", *_TEXT, "category", "row_id"]
+    kept = candidates.sort(order, descending=[True, True, *[False] * 5]).head(spec.keep).sort("row_id")
     schema.write(kept.select(list(schema.FILTERED)), out)
+    named = f"lexicon matches ({int(kept['strict_match'].sum())} of those kept), then TF-IDF similarity"
     short = "" if kept.height == spec.keep else f"; only {kept.height} of the wanted {spec.keep} exist, all are kept"
     write_json(
         ledger,
@@ -86,7 +89,7 @@ def filter_iot(sources: Path, spec: InstructionsSpec, out: Path, ledger: Path) -
             "labels": {"read": schema.counts(read), "kept": schema.counts(kept)},
             "steps": [
                 _step("exclude", read, candidates, f"categories left out: {', '.join(spec.exclude) or 'none'}"),
-                _step("rank", candidates, kept, f"lexicon matches, then TF-IDF similarity; wanted {spec.keep}{short}"),
+                _step("rank", candidates, kept, f"{named}; wanted {spec.keep}{short}"),
             ],
             "wanted": spec.keep,
             "strict_matches": {
@@ -112,8 +115,9 @@ def similarity(texts: Sequence[str], matches: Sequence[bool]) -> npt.NDArray[np.
     """
     vectors = TfidfVectorizer(stop_words="english", sublinear_tf=True).fit_transform([*texts, REFERENCE])
     direction = vectors[-1].toarray().ravel()
-    if any(matches):
-        direction = direction + np.asarray(vectors[np.flatnonzero(matches)].mean(axis=0)).ravel()
+    # In the order of the texts, so that the order of the records does not change the last bit of the mean.
+    if chosen := sorted(np.flatnonzero(matches).tolist(), key=lambda place: texts[place]):
+        direction = direction + np.asarray(vectors[chosen].mean(axis=0)).ravel()
     # Rounded, so that the ranking does not hang on the last bit of a sum.
     return np.asarray(np.round(vectors[:-1] @ (direction / np.linalg.norm(direction)), 9), dtype=np.float64)
 

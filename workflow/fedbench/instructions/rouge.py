@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 from rouge_score import tokenizers
 
 _TOKENIZER = tokenizers.DefaultTokenizer(use_stemmer=False)
@@ -68,13 +69,36 @@ class NearCopies:
     def contains(self, text: str) -> bool:
         """Say whether `text` has ROUGE-L >= limit with a held text."""
         words = tokens(text)
-        postings = [np.array(self._postings[key]) for key in _numbered(words) if key in self._postings]
-        if not postings:
-            return False
-        shared = np.bincount(np.concatenate(postings), minlength=len(self._texts))
-        bound = 2 * shared / (np.array(self._lengths) + len(words))
+        bound = self._bound(words)
         likely = np.flatnonzero(bound >= self.limit)
         return any(f_measure(self._texts[i], words) >= self.limit for i in likely[np.argsort(-bound[likely])])
+
+    def nearest(self, text: str) -> tuple[int, float]:
+        """Return the place of the held text that is nearest to `text`, the first of several, and its ROUGE-L.
+
+        Raises:
+            ValueError: no text is held.
+        """
+        if not self._texts:
+            raise ValueError("no text is held")
+        words = tokens(text)
+        bound = self._bound(words)
+        best, place = -1.0, 0
+        for i in np.argsort(-bound, kind="stable"):
+            if bound[i] < best:
+                break
+            score = f_measure(self._texts[i], words)
+            if score > best or (score == best and i < place):
+                best, place = score, int(i)
+        return place, best
+
+    def _bound(self, words: Sequence[str]) -> npt.NDArray[np.float64]:
+        """Return what ROUGE-L with each held text is at most."""
+        total = np.array(self._lengths) + len(words)
+        postings = [np.array(self._postings[key]) for key in _numbered(words) if key in self._postings]
+        if not postings:
+            return np.zeros(len(self._texts))
+        return np.asarray(2 * np.bincount(np.concatenate(postings), minlength=len(self._texts)) / total)
 
 
 def _numbered(words: Sequence[str]) -> list[tuple[str, int]]:

@@ -16,7 +16,10 @@ QUESTIONS = {question.category: question for question in classification.QUESTION
 
 @dataclass(frozen=True)
 class Task:
-    """An instruction with its answer; `label` is the right one of `labels` where the label set is closed."""
+    """An instruction with its answer; `label` is the right one of `labels` where the label set is closed.
+
+    `case` is the part of a closed-label instruction that is classified, where it is known apart from the question.
+    """
 
     instruction: str
     response: str
@@ -24,6 +27,7 @@ class Task:
     context: str = ""
     label: str | None = None
     labels: tuple[str, ...] | None = None
+    case: str = ""
 
 
 class Teacher(Protocol):
@@ -34,19 +38,31 @@ class Teacher(Protocol):
         """As shown in the column `teacher`."""
         ...
 
-    def propose(self, examples: Sequence[Task], rng: random.Random) -> Task | None:
-        """Return a candidate, unchecked, or None where nothing could be made of the teacher's output."""
+    @property
+    def batch(self) -> int:
+        """How many candidates to ask for at once."""
+        ...
+
+    def propose(self, examples: Sequence[Sequence[Task]], rngs: Sequence[random.Random]) -> Sequence[Task | None]:
+        """Return a candidate for each set of examples, unchecked; None where the output could not be read.
+
+        A candidate is of the category of the first example. `rngs` holds a generator for each; nothing else may decide
+        what comes out.
+        """
         ...
 
 
 class TemplateTeacher:
-    """Fills seeded templates: a new task of the category of one of the examples."""
+    """Fills seeded templates."""
 
     name = "template"
+    batch = 100
 
-    def propose(self, examples: Sequence[Task], rng: random.Random) -> Task:
-        """Return a candidate of one example's category."""
-        category = rng.choice(examples).category
+    def propose(self, examples: Sequence[Sequence[Task]], rngs: Sequence[random.Random]) -> list[Task]:
+        """Return a candidate of the first example's category for each set of examples."""
+        return [self._fill(shown[0].category, rng) for shown, rng in zip(examples, rngs, strict=True)]
+
+    def _fill(self, category: str, rng: random.Random) -> Task:
         filler = Filler(HOME, rng)
         if category in OPEN_TASKS:
             instruction, response = OPEN_TASKS[category](filler)
@@ -65,6 +81,11 @@ def options(labels: Sequence[str]) -> str:
     """Return the labels as an instruction states them: 'A', 'B' or 'C'."""
     quoted = [f"'{label}'" for label in labels]
     return f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+
+
+def question(category: str) -> str:
+    """Return the question that a seed task of a closed-label category ends with."""
+    return f" Classify this {QUESTIONS[category].noun} as {options(QUESTIONS[category].labels)} and explain why."
 
 
 def _sentence(text: str) -> str:
