@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from fedbench.instructions.prompt import render
 
 IGNORED = -100  # the label that cross-entropy leaves out
@@ -17,18 +19,24 @@ class Examples:
         inputs: token ids a row.
         targets: the class index a row, or (instructions) the token labels a row with the prompt masked.
         truncated: rows that were cut to the maximum length.
+        taught: a teacher's logits, (rows, classes) float32, where the rows are learnt from one.
     """
 
     inputs: list[list[int]]
     targets: list[int] | list[list[int]]
     truncated: int = 0
+    taught: np.ndarray[Any, np.dtype[np.float32]] | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def take(self, rows: Sequence[int]) -> "Examples":
         """Return the examples at positions `rows`."""
-        return Examples([self.inputs[i] for i in rows], [self.targets[i] for i in rows])  # type: ignore[arg-type]
+        return Examples(
+            [self.inputs[i] for i in rows],
+            [self.targets[i] for i in rows],  # type: ignore[arg-type]
+            taught=None if self.taught is None else self.taught[list(rows)],
+        )
 
 
 def flows(tokenizer: Any, texts: Sequence[str], classes: Sequence[int], max_length: int) -> Examples:
