@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from fedbench import running
 from fedbench.errors import FedbenchError
 from fedbench.federation import simulation, strategies
-from fedbench.federation.client import to_numpy, to_record
+from fedbench.federation.arrays import to_numpy, to_record
 from fedbench.federation.grid import InProcessGrid
 from fedbench.federation.strategies import Population
 from fedbench.models.loading import load
@@ -42,6 +42,16 @@ def execute(place: Path, spec: RunSpec, name: str, clients: int = 3) -> dict[str
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["status"] == "ok", manifest["message"]
     return load_file(out / "adapter.safetensors")
+
+
+def initial(place: Path) -> dict[str, np.ndarray]:
+    """Return the adapter that every tiny run of seed 0 starts from."""
+    spec = tiny.run()
+    return Trainer(load(tiny.snapshot(place), "classify", spec.training, ["Benign", "DDoS"], 0), spec.training).arrays()
+
+
+def distance(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> float:
+    return float(np.sqrt(sum(np.square(left[name] - right[name]).sum() for name in left)))
 
 
 def assert_same(left: dict[str, np.ndarray], right: dict[str, np.ndarray], tolerance: float = 0.0) -> None:
@@ -88,7 +98,7 @@ def test_one_client_federated_is_the_same_client_alone(place, strategy):
     assert_same(federated, alone.arrays(), 1e-7)
 
 
-@pytest.mark.parametrize("strategy", ["fedavg", "fedadam"])
+@pytest.mark.parametrize("strategy", ["fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "fedadagrad"])
 def test_averaging_equal_adapters_changes_nothing(place, strategy):
     spec = tiny.run(strategy)
     grid = InProcessGrid(ClientApp(), 3)
@@ -98,7 +108,8 @@ def test_averaging_equal_adapters_changes_nothing(place, strategy):
     content = {"arrays": to_record(arrays), "metrics": MetricRecord({"num-examples": 5})}
     replies = [Message(RecordDict(dict(content)), reply_to=message) for message in sent]
     aggregated, _ = server.aggregate_train(1, replies)
-    assert_same(to_numpy(aggregated), arrays, 1e-7)
+    # A server rate over tau of 10 makes the last digit of the mean count tenfold.
+    assert_same(to_numpy(aggregated), arrays, 1e-6)
     assert to_numpy(aggregated)["w"].dtype == np.float32
 
 
@@ -117,6 +128,38 @@ def test_gsfs_at_its_limits_is_fedavg(place):
         "gradient_lambda": -np.inf,
     }
     assert_same(execute(place, tiny.run(), "a"), execute(place, tiny.run("gsfs", options=options), "b"), 1e-6)
+
+
+def test_fedprox_without_its_term_is_fedavg_and_with_it_stays_nearer_to_the_start(place):
+    federation = FederationSpec(rounds=1, clients_per_round=3, client_tier="local")
+    fedavg = execute(place, tiny.run(federation=federation), "prox-fedavg")
+    without = execute(place, tiny.run("fedprox", options={"mu": 0.0}, federation=federation), "prox-0")
+    pulled = execute(place, tiny.run("fedprox", options={"mu": 10.0}, federation=federation), "prox-10")
+    start = initial(place)
+    assert_same(fedavg, without)
+    assert 0 < distance(pulled, start) < 0.9 * distance(fedavg, start)
+
+
+def test_private_training_is_saved_and_its_epsilon_told(place):
+    """A known silent failure: the adapter that is saved is the one from before training."""
+    strategy = tiny.REGISTRY.strategies["fedavg-dp"]
+    saved = execute(place, tiny.run().model_copy(update={"strategy": strategy}), "private")
+    moved = distance(saved, initial(place))
+    # Two rounds of a mean of clipped updates, and noise of sigma C / m = 1/3 on each parameter.
+    noise = (2 * sum(value.size for value in saved.values())) ** 0.5 / 3
+    assert 0.8 * noise < moved < 1.2 * noise + 2 * strategy.privacy.clip
+    usage = json.loads((place / "private" / "usage.json").read_text())
+    assert usage["privacy"]["epsilon"] > 0
+    assert usage["replies"] == {"lost": 0, "failed": 0}
+
+
+def test_compressed_run_uploads_less_and_ends_elsewhere_than_it_began(place):
+    strategy = tiny.REGISTRY.strategies["gsfs-topk"].model_copy(update={"options": {"local_steps": 1}})
+    saved = execute(place, tiny.run("gsfs").model_copy(update={"strategy": strategy}), "packed")
+    history = pl.read_parquet(place / "packed" / "history.parquet").filter(pl.col("uploaded"))
+    usage = json.loads((place / "packed" / "usage.json").read_text())
+    assert history["bytes_up"].max() < 0.1 * 2 * usage["adapter_bytes"] + 3000  # a tenth, each with its index
+    assert distance(saved, initial(place)) > 0.1
 
 
 def test_gsfs_without_triggers_uploads_by_silence_only(place):
@@ -151,7 +194,7 @@ def test_pool_below_quorum_at_the_end_is_reported(place):
     assert usage["versions"] >= 0
 
 
-@pytest.mark.parametrize("strategy", ["fedavg", "fedadam", "gsfs", "edge-fit"])
+@pytest.mark.parametrize("strategy", ["fedavg", "gsfs"])  # the others without a model: test_scripted_runs.py
 def test_interrupted_run_goes_on_to_the_same_weights(place, strategy, monkeypatch):
     options = {"local_steps": 1} if strategy == "gsfs" else None
     federation = FederationSpec(rounds=3, clients_per_round=2, client_tier="local")

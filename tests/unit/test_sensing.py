@@ -110,6 +110,26 @@ def test_sample_weights_are_the_clients_rows(pool):
     assert arrays["w"].numpy()[0] == pytest.approx((10 + 20 + 80) / 40)
 
 
+def test_uniform_weights_count_every_client_once(pool):
+    strategy = pool(quorum=0.6, weights="uniform")
+    arrays, _ = strategy.aggregate_train(1, [reply(0, 1, 10), reply(1, 2, 10), reply(2, 6, 20)])
+    assert arrays["w"].numpy()[0] == pytest.approx(3)
+
+
+def test_staleness_discounts_an_update_by_the_ticks_it_waited(pool):
+    strategy = pool(quorum=0.4, weights="uniform", staleness=1.0)
+    strategy.aggregate_train(1, [reply(0, 9)])
+    arrays, _ = strategy.aggregate_train(3, [reply(1, 3)])  # client 0 waited two ticks: a third of the weight
+    assert arrays["w"].numpy()[0] == pytest.approx((9 / 3 + 3) / (1 / 3 + 1))
+
+
+def test_staleness_is_off_by_default(pool):
+    strategy = pool(quorum=0.4, weights="uniform")
+    strategy.aggregate_train(1, [reply(0, 9)])
+    arrays, _ = strategy.aggregate_train(30, [reply(1, 3)])
+    assert arrays["w"].numpy()[0] == pytest.approx(6)
+
+
 @pytest.mark.parametrize("quorum", [0, -0.5, 1.01])
 def test_quorum_outside_its_range_is_refused(quorum):
     with pytest.raises(Exception, match="quorum"):

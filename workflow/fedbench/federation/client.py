@@ -1,14 +1,13 @@
 """The one Flower ClientApp: train the received adapter on the client's own rows, whatever the strategy and the grid."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from fedbench.federation.arrays import to_numpy, to_record
 from fedbench.training.batches import steps_per_epoch
 from fedbench.training.examples import Examples
 from fedbench.training.loop import Trainer
@@ -39,9 +38,10 @@ class Resident:
 def client_app(resident: Resident, mods: list[Callable[..., Any]]) -> ClientApp:
     """Return the client side.
 
-    A train message carries `arrays` (the adapter) and `config`: `local-steps` (default: E epochs), `keep-optimizer` and
-    `validate`. The reply carries `arrays` and `metrics`: num-examples, loss, seconds, tokens, padding, norm/<block>
-    and, if asked, validation-loss and validation-accuracy. The client's own model stays in its state as `local`.
+    A train message carries `arrays` (the adapter) and `config`: `local-steps` (default: E epochs), `keep-optimizer`,
+    `validate`, `proximal-mu` (FedProx) and `rate-factor` (on the learning rate). The reply carries `arrays` and
+    `metrics`: num-examples, loss, seconds, tokens, padding, norm/<block> and, if asked, validation-loss and
+    validation-accuracy. The client's own model stays in its state as `local`.
     """
     app = ClientApp(mods=mods)
 
@@ -53,10 +53,17 @@ def client_app(resident: Resident, mods: list[Callable[..., Any]]) -> ClientApp:
         keep = bool(config.get("keep-optimizer", False))
         if keep and "optimizer" in context.state:
             trainer.load_optimizer(to_numpy(context.state["optimizer"]))
+        trainer.scale_rate(float(config.get("rate-factor", 1.0)))
         done = int(context.state["cursor"]["batches"]) if "cursor" in context.state else 0
         steps = int(config.get("local-steps", 0)) or resident.local_steps(client)
         progress = trainer.train(
-            resident.train[client], steps, (resident.seed, client), start=done, norms=keep, on_step=resident.on_step
+            resident.train[client],
+            steps,
+            (resident.seed, client),
+            start=done,
+            norms=keep,
+            proximal=float(config.get("proximal-mu", 0.0)),
+            on_step=resident.on_step,
         )
         context.state["cursor"] = MetricRecord({"batches": done + steps})
         arrays = to_record(trainer.arrays())
@@ -77,18 +84,3 @@ def client_app(resident: Resident, mods: list[Callable[..., Any]]) -> ClientApp:
         return Message(RecordDict({"arrays": arrays, "metrics": MetricRecord(metrics)}), reply_to=message)
 
     return app
-
-
-def to_numpy(record: ArrayRecord) -> dict[str, np.ndarray]:
-    """Return the arrays of a record by name."""
-    return {name: array.numpy() for name, array in record.items()}
-
-
-def to_record(arrays: dict[str, np.ndarray]) -> ArrayRecord:
-    """Return named arrays as a Flower record."""
-    return ArrayRecord({name: Array(value) for name, value in arrays.items()})
-
-
-def finite(value: float) -> float | None:
-    """Return None for NaN, so that tables show nothing rather than a number."""
-    return None if math.isnan(value) else value

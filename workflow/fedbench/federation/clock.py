@@ -10,7 +10,7 @@ class Clock:
     """Adds up modelled seconds.
 
     A client's step takes measured compute / relative speed + bytes / rate + two one-way latencies; a server step lasts
-    as long as its slowest client.
+    as long as its slowest client, whose reply may be lost: the server waits for it all the same.
 
     Attributes:
         now: modelled seconds since the start.
@@ -24,9 +24,9 @@ class Clock:
     waits: list[float] = field(default_factory=list)
     pending: dict[int, float] = field(default_factory=dict)
 
-    def client_seconds(self, seconds: float, bytes_down: int, bytes_up: int) -> float:
-        """Return the modelled duration of one client step."""
-        return (
+    def client_seconds(self, seconds: float, bytes_down: int, bytes_up: int, slowness: float = 1.0) -> float:
+        """Return the modelled duration of one client step; `slowness` is the factor of jitter and stragglers."""
+        return slowness * (
             seconds / self.tier.compute
             + bytes_down * 8 / (self.tier.down_mbit * 1e6)
             + bytes_up * 8 / (self.tier.up_mbit * 1e6)

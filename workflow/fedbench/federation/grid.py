@@ -1,6 +1,5 @@
 """An in-process Flower grid: any Strategy and ClientApp, one process, deterministic, with exact bytes on the wire."""
 
-import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -18,13 +17,18 @@ FIRST_NODE = 1000  # any fixed offset above the server's own id: node = FIRST_NO
 
 @dataclass
 class Exchange:
-    """One message to a client and its reply: bytes as serialised by Flower, and what the client reported."""
+    """One message to a client and its reply: bytes as serialised by Flower, and what the client reported.
+
+    Attributes:
+        error: why the client answered with an error instead of content.
+    """
 
     client: int
     bytes_down: int
     bytes_up: int
     metrics: dict[str, Any]
     trigger: str | None
+    error: str | None = None
 
 
 class InProcessGrid(Grid):  # type: ignore[misc]
@@ -38,7 +42,7 @@ class InProcessGrid(Grid):  # type: ignore[misc]
         self._app, self._run = app, Run.create_empty(run_id)
         # Flower 1.41 reads these when a Message is made and raises RuntimeError where they are unset.
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = run_id, SUPERLINK_NODE_ID, 1
-        self._numbers = itertools.count(1)
+        self.messages = 0  # sent so far; part of a checkpoint, since the number travels in the message
         self.contexts = {
             FIRST_NODE + client: Context(
                 run_id=run_id,
@@ -83,24 +87,26 @@ class InProcessGrid(Grid):  # type: ignore[misc]
         raise NotImplementedError("use send_and_receive on the in-process grid")
 
     def _exchange(self, message: Message) -> Message:
-        number = next(self._numbers)
-        message.metadata.__dict__["_message_id"] = f"m{number}"
+        self.messages += 1
+        message.metadata.__dict__["_message_id"] = f"m{self.messages}"
         sent = message_to_proto(message)
         received = message_from_proto(sent)
         context = self.contexts[message.metadata.dst_node_id]
-        # A client that raises ends the run: Flower's own back ends would aggregate the others in silence.
+        # A client that raises ends the run: Flower's own back ends would aggregate the others in silence. One that
+        # answers with an error (a mod whose condition is not met) is counted as failed by the simulation.
         reply = self._app(received, context)
-        reply.metadata.__dict__["_message_id"] = f"r{number}"
+        reply.metadata.__dict__["_message_id"] = f"r{self.messages}"
         answered = message_to_proto(reply)
         reply = message_from_proto(answered)
-        content = reply.content
+        content = reply.content if reply.has_content() else RecordDict()
         self.exchanges.append(
             Exchange(
                 client=message.metadata.dst_node_id - FIRST_NODE,
                 bytes_down=sent.ByteSize(),
                 bytes_up=answered.ByteSize(),
-                metrics=dict(content["metrics"]),
+                metrics=dict(content.get("metrics", {})),
                 trigger=str(content["notes"]["trigger"]) if "notes" in content else None,
+                error=str(reply.error.reason) if reply.has_error() else None,
             )
         )
         return reply

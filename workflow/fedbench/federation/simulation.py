@@ -4,23 +4,23 @@ import json
 import logging
 import random
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from flwr.app import ConfigRecord, RecordDict
-from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
-from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
+from flwr.app import ConfigRecord, Message
 
-from fedbench.federation import strategies
-from fedbench.federation.client import Resident, client_app, finite, to_numpy, to_record
+from fedbench.errors import FedbenchError
+from fedbench.federation import compression, privacy, resume, strategies
+from fedbench.federation.arrays import Arrays, to_numpy, to_record
+from fedbench.federation.client import Resident, client_app
 from fedbench.federation.clock import Clock
+from fedbench.federation.conditions import Conditions
 from fedbench.federation.grid import FIRST_NODE, Exchange, InProcessGrid
+from fedbench.federation.history import Totals, client_rows, row
 from fedbench.federation.strategies import Population
 from fedbench.spec import RunSpec
 from fedbench.training.checkpoint import Checkpoint
-from fedbench.training.loop import Arrays
 
 LOG = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ class Outcome:
         arrays: the final global adapter.
         clients: client -> its own last local adapter (only clients that ever trained).
         history: rows of history.parquet.
+        lost, failed: replies that never arrived; replies that carried an error.
+        privacy: the guarantee and what it took, where there is one.
         note: what a reader must know, e.g. an upload pool that never reached its quorum again.
     """
 
@@ -48,24 +50,31 @@ class Outcome:
     train_seconds: float = 0.0
     tokens: int = 0
     padding: int = 0
+    lost: int = 0
+    failed: int = 0
+    privacy: dict[str, Any] | None = None
     note: str = ""
 
 
 @dataclass
-class _Totals:
-    bytes_up: int = 0
-    bytes_down: int = 0
-    train_seconds: float = 0.0
-    tokens: int = 0
-    padding: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
+class Server:
+    """What stands between the clients' replies and a new global version.
 
-    def add(self, exchange: Exchange) -> None:
-        self.bytes_up += exchange.bytes_up
-        self.bytes_down += exchange.bytes_down
-        self.train_seconds += float(exchange.metrics["seconds"])
-        self.tokens += int(exchange.metrics["tokens"])
-        self.padding += int(exchange.metrics["padding"])
+    Attributes:
+        decode: restores the update of a compressed reply, given the parameters that were sent.
+        private: the private mean that replaces the replies, if any.
+        totals, clock: what is written down.
+    """
+
+    strategy: Any
+    grid: InProcessGrid
+    clock: Clock
+    conditions: Conditions
+    evaluate: Evaluate
+    seed: int
+    decode: Callable[[Message, Arrays], None] | None = None
+    private: privacy.PrivateMean | None = None
+    totals: Totals = field(default_factory=Totals)
 
 
 def simulate(
@@ -75,36 +84,47 @@ def simulate(
     evaluate: Evaluate,
     checkpoint: Checkpoint,
     on_round: Callable[[int, int], None] | None = None,
+    *,
+    grid: InProcessGrid | None = None,
 ) -> Outcome:
     """Run a strategy from `initial` for its rounds (or ticks), going on from the checkpoint if there is one.
 
     Args:
         evaluate: arrays -> (loss, accuracy) on the server's validation set; called for every new global version.
         on_round: called with (round, rounds) after each.
+        grid: where the clients run, with the mods of `client_mods`; in this process if not given.
+
+    Raises:
+        FedbenchError: the run asks for another grid than it is given.
     """
     logging.getLogger("flwr").setLevel(logging.ERROR)  # its round chatter says less than our history
     assert run.strategy is not None
     assert run.federation is not None
-    assert run.client_tier is not None
     population = Population(run.clients, [resident.local_steps(c) for c in range(run.clients)])
-    strategy = strategies.build(run.strategy, run.federation, population)
     rounds = strategies.rounds(run.strategy, run.federation, population)
-    grid = InProcessGrid(client_app(resident, strategies.mods(run.strategy)), run.clients)
-    clock, totals, arrays, first = Clock(run.client_tier), _Totals(), initial, 1
+    if grid is None:
+        if run.federation.grid != "in-process":
+            raise FedbenchError(f"federation.grid {run.federation.grid!r} is not the grid in this process")
+        grid = InProcessGrid(client_app(resident, client_mods(run)), run.clients)
+    server = _server(run, grid, population, evaluate)
+    clock, totals = server.clock, server.totals
+    state = (server.strategy, server.private, grid, clock, totals)
+    arrays, first = initial, 1
     stored = checkpoint.load()
     if stored:
-        arrays, first = _restore(stored, strategy, grid, clock, totals)
+        arrays, first = resume.restore(stored, initial, *state)
         LOG.info("going on at round %d of %d", first, rounds)
     else:
         loss, accuracy = evaluate(arrays)
-        totals.history.append(_row(0, -1, "validation", loss=loss, accuracy=accuracy))
+        _tell(server.strategy, loss)
+        totals.history.append(row(0, -1, "validation", loss=loss, accuracy=accuracy))
     for number in range(first, rounds + 1):
-        arrays = _round(number, run.seed, strategy, grid, arrays, clock, totals, evaluate)
-        checkpoint.save(*_state(number, arrays, strategy, grid, clock, totals))
+        arrays = _round(number, server, arrays)
+        checkpoint.save(*resume.save(number, arrays, *state))
         if on_round:
             on_round(number, rounds)
     local = {n - FIRST_NODE: to_numpy(c.state["local"]) for n, c in grid.contexts.items() if "local" in c.state}
-    pooled = len(getattr(strategy, "pool", ()))
+    pooled = len(getattr(server.strategy, "pool", ()))
     return Outcome(
         arrays=arrays,
         clients=local,
@@ -116,122 +136,123 @@ def simulate(
         train_seconds=totals.train_seconds,
         tokens=totals.tokens,
         padding=totals.padding,
+        lost=totals.lost,
+        failed=totals.failed,
+        privacy=server.private.report() if server.private else None,
         note=f"{pooled} pooled updates did not reach the quorum before the end and are in no version" if pooled else "",
     )
 
 
-def _round(
-    number: int,
-    seed: int,
-    strategy: Any,
-    grid: InProcessGrid,
-    arrays: Arrays,
-    clock: Clock,
-    totals: _Totals,
-    evaluate: Evaluate,
-) -> Arrays:
+def client_mods(run: RunSpec) -> list[Callable[..., Any]]:
+    """Return all client mods of a run, outermost first: what goes up is compressed last."""
+    assert run.strategy is not None
+    assert run.federation is not None
+    assert run.client_tier is not None
+    spec, differences = run.strategy, strategies.differences(run.strategy)
+    return [
+        *compression.mods(spec.compression, run.client_tier, differences),
+        *privacy.mods(spec.privacy, run.federation.clients_per_round, run.seed, differences),
+        *strategies.mods(spec),
+    ]
+
+
+def _server(run: RunSpec, grid: InProcessGrid, population: Population, evaluate: Evaluate) -> Server:
+    """Put the server's side of a run together."""
+    assert run.strategy is not None
+    assert run.federation is not None
+    assert run.client_tier is not None
+    spec, cohort, differences = run.strategy, run.federation.clients_per_round, strategies.differences(run.strategy)
+    server = Server(
+        strategy=strategies.build(spec, run.federation, population),
+        grid=grid,
+        clock=Clock(run.client_tier),
+        conditions=Conditions(run.federation, run.seed, run.clients),
+        evaluate=evaluate,
+        seed=run.seed,
+    )
+    if spec.compression:
+        server.decode = lambda reply, current: compression.decode(reply, current, differences)
+    if spec.privacy:
+        server.private = privacy.PrivateMean(spec.privacy, run.clients, cohort, run.seed, differences)
+    return server
+
+
+def _round(number: int, server: Server, arrays: Arrays) -> Arrays:
     """Run one server step and return the global adapter after it."""
     # Flower samples cohorts with the global generator: seed it by experiment and round, so that two seeds see other
     # cohorts and a resumed run sees the same.
-    random.seed(f"cohort-{seed}-{number}")
-    begun, before = time.perf_counter(), len(grid.exchanges)
-    messages = strategy.configure_train(number, to_record(arrays), ConfigRecord(), grid)
-    replies = grid.send_and_receive(messages)
-    new, metrics = strategy.aggregate_train(number, replies)
-    durations, uploaded = {}, set()
-    for exchange in grid.exchanges[before:]:
-        totals.add(exchange)
-        seconds = float(exchange.metrics["seconds"])
-        durations[exchange.client] = clock.client_seconds(seconds, exchange.bytes_down, exchange.bytes_up)
-        if exchange.metrics.get("uploaded", 1):
-            uploaded.add(exchange.client)
-        totals.history += _client_rows(number, exchange, clock.now + durations[exchange.client])
-    clock.step(durations, uploaded, new is not None)
-    server: dict[str, Any] = {k: v for k, v in (metrics or {}).items() if not k.startswith("norm/")}
+    random.seed(f"cohort-{server.seed}-{number}")
+    begun, before = time.perf_counter(), len(server.grid.exchanges)
+    messages = server.strategy.configure_train(number, to_record(arrays), ConfigRecord(), server.grid)
+    replies = server.grid.send_and_receive(messages)
+    exchanges = server.grid.exchanges[before:]
+    lost = {e.client for e in exchanges if e.error is None and server.conditions.lost(number, e.client)}
+    new, metrics = _aggregated(number, server, arrays, replies, lost)
+    _record_clients(number, server, exchanges, lost, new is not None)
     loss, accuracy = (None, None)
     if new is not None:
-        arrays = to_numpy(new)
-        loss, accuracy = evaluate(arrays)
-    totals.history.append(
-        _row(
+        arrays = new
+        loss, accuracy = server.evaluate(arrays)
+        _tell(server.strategy, loss)
+    server.totals.history.append(
+        row(
             number,
             -1,
             "validation" if new is not None else "server",
             loss=loss,
             accuracy=accuracy,
             seconds=time.perf_counter() - begun,
-            virtual_seconds=clock.now,
-            metrics=json.dumps(server),
+            virtual_seconds=server.clock.now,
+            metrics=json.dumps(metrics),
         )
     )
     return arrays
 
 
-def _client_rows(number: int, exchange: Exchange, now: float) -> list[dict[str, Any]]:
-    metrics = exchange.metrics
-    rows = [
-        _row(
-            number,
-            exchange.client,
-            "train",
-            loss=float(metrics["loss"]),
-            examples=int(metrics["num-examples"]),
-            seconds=float(metrics["seconds"]),
-            bytes_up=exchange.bytes_up,
-            bytes_down=exchange.bytes_down,
-            uploaded=bool(metrics.get("uploaded", 1)),
-            trigger=exchange.trigger,
-            virtual_seconds=now,
-            metrics=json.dumps({k: v for k, v in metrics.items() if k.startswith("norm/")}),
+def _tell(strategy: Any, loss: float) -> None:
+    """Let a strategy that learns from it know the validation loss of a new global version."""
+    if hasattr(strategy, "learn"):
+        strategy.learn(loss)
+
+
+def _aggregated(
+    number: int, server: Server, arrays: Arrays, replies: Iterable[Message], lost: set[int]
+) -> tuple[Arrays | None, dict[str, Any]]:
+    """Return (the new global adapter or None, the server's metrics), from the replies that arrived."""
+    arrived = [r for r in replies if r.has_content() and r.metadata.src_node_id - FIRST_NODE not in lost]
+    if not arrived:
+        return None, {}
+    if server.decode:
+        for reply in arrived:
+            server.decode(reply, arrays)
+    if server.private:
+        arrived = server.private.release(number, arrays, arrived)
+    new, reported = server.strategy.aggregate_train(number, arrived)
+    metrics: dict[str, Any] = {k: v for k, v in (reported or {}).items() if not k.startswith("norm/")}
+    if hasattr(server.strategy, "report"):
+        metrics |= server.strategy.report()
+    if server.private:
+        metrics["epsilon"] = server.private.epsilon
+    return (to_numpy(new) if new is not None else None), metrics
+
+
+def _record_clients(number: int, server: Server, exchanges: list[Exchange], lost: set[int], new_version: bool) -> None:
+    """Add a round's exchanges to the totals, the history and the virtual clock."""
+    totals, clock = server.totals, server.clock
+    durations, uploaded = {}, set()
+    for exchange in exchanges:
+        client = exchange.client
+        totals.add(exchange)
+        durations[client] = clock.client_seconds(
+            float(exchange.metrics.get("seconds", 0.0)),
+            exchange.bytes_down,
+            exchange.bytes_up,
+            server.conditions.slowness(number, client),
         )
-    ]
-    if "validation-loss" in metrics:
-        loss, accuracy = float(metrics["validation-loss"]), float(metrics["validation-accuracy"])
-        rows.append(_row(number, exchange.client, "validation", loss=loss, accuracy=accuracy))
-    return rows
-
-
-def _row(step: int, client: int, phase: str, **values: Any) -> dict[str, Any]:
-    checked = {k: finite(v) if isinstance(v, float) else v for k, v in values.items()}
-    return {"step": step, "round": step, "client": client, "phase": phase, **checked}
-
-
-def _state(
-    number: int, arrays: Arrays, strategy: Any, grid: InProcessGrid, clock: Clock, totals: _Totals
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    facts = {
-        "round": number,
-        "totals": asdict(totals),
-        "clock": {"now": clock.now, "versions": clock.versions, "waits": clock.waits, "pending": clock.pending},
-    }
-    parts = {f"global/{name}": value for name, value in arrays.items()}
-    if hasattr(strategy, "state"):
-        parts |= {f"strategy/{name}": value for name, value in strategy.state().items()}
-    for node, context in grid.contexts.items():
-        message = recorddict_to_proto(context.state).SerializeToString()
-        parts[f"client/{node}"] = np.frombuffer(message, dtype=np.uint8)
-    return facts, parts
-
-
-def _restore(
-    stored: tuple[dict[str, Any], dict[str, np.ndarray]],
-    strategy: Any,
-    grid: InProcessGrid,
-    clock: Clock,
-    totals: _Totals,
-) -> tuple[Arrays, int]:
-    facts, parts = stored
-
-    def under(prefix: str) -> dict[str, np.ndarray]:
-        return {name.removeprefix(prefix): value for name, value in parts.items() if name.startswith(prefix)}
-
-    for name, value in facts["totals"].items():
-        setattr(totals, name, value)
-    clock.now, clock.versions, clock.waits = facts["clock"]["now"], facts["clock"]["versions"], facts["clock"]["waits"]
-    clock.pending = {int(client): start for client, start in facts["clock"]["pending"].items()}
-    if hasattr(strategy, "restore"):
-        strategy.restore(under("strategy/"))
-    for node, value in under("client/").items():
-        state: RecordDict = recorddict_from_proto(ProtoRecordDict.FromString(value.tobytes()))
-        grid.contexts[int(node)].state = state
-    return under("global/"), int(facts["round"]) + 1
+        rows = client_rows(number, exchange, clock.now + durations[client], lost=client in lost)
+        totals.failed += exchange.error is not None
+        totals.lost += client in lost
+        if rows[0]["uploaded"]:
+            uploaded.add(client)
+        totals.history += rows
+    clock.step(durations, uploaded, new_version)

@@ -3,14 +3,16 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
+from fedbench.federation import arrays as named
 from fedbench.federation.strategies import Population
 from fedbench.federation.strategies.fedavg import cohort
 from fedbench.spec import FederationSpec, Spec
+
+DIFFERENCES = True
 
 
 class Options(Spec):
@@ -20,13 +22,13 @@ class Options(Spec):
 class DifferenceAverage(FedAvg):  # type: ignore[misc]
     """FedAvg whose replies carry differences to the parameters that were sent."""
 
-    current: dict[str, np.ndarray]
+    current: named.Arrays
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Remember what is sent, then sample and send as FedAvg does."""
-        self.current = {name: array.numpy() for name, array in arrays.items()}
+        self.current = named.to_numpy(arrays)
         messages: Iterable[Message] = super().configure_train(server_round, arrays, config, grid)
         return messages
 
@@ -37,20 +39,16 @@ class DifferenceAverage(FedAvg):  # type: ignore[misc]
         mean, metrics = super().aggregate_train(server_round, replies)
         if mean is None:
             return None, metrics
-        return ArrayRecord(
-            {name: Array((self.current[name] + mean[name].numpy()).astype(np.float32)) for name in mean}
-        ), metrics
+        return named.to_record(named.added(self.current, named.to_numpy(mean))), metrics
 
 
 def difference(message: Message, context: Context, call_next: Callable[[Message, Context], Message]) -> Message:
     """Client mod: replace the trained parameters of a reply by their difference to the received ones."""
-    received = {name: array.numpy() for name, array in message.content["arrays"].items()}
+    received = named.to_numpy(message.content["arrays"])
     reply = call_next(message, context)
     if reply.has_content():
-        trained = reply.content["arrays"]
-        reply.content["arrays"] = ArrayRecord(
-            {name: Array(array.numpy() - received[name]) for name, array in trained.items()}
-        )
+        trained = named.to_numpy(reply.content["arrays"])
+        reply.content["arrays"] = named.to_record(named.difference(trained, received))
     return reply
 
 

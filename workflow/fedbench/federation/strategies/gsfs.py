@@ -21,6 +21,9 @@ from fedbench.federation.strategies import Population
 from fedbench.federation.strategies.fedavg import cohort
 from fedbench.spec import FederationSpec, Spec
 
+DIFFERENCES = True
+EVERY_ROUND = False
+
 
 class Options(Spec):
     """Triggers and pool; the paper's defaults, or the choices named in each description."""
@@ -32,6 +35,9 @@ class Options(Spec):
     weights: Annotated[
         Literal["frequency", "samples", "uniform"], Field(description="a_i; frequency: uploads of i so far (eq. 14)")
     ] = "frequency"
+    staleness: Annotated[
+        float, Field(ge=0, description="s: a_i is discounted by (1 + ticks since the upload)^-s; 0: off")
+    ] = 0.0
     payload: Annotated[
         Literal["full", "layers"], Field(description="layers: upload only the blocks whose gradient fired")
     ] = "full"
@@ -108,7 +114,7 @@ class UploadPool(FedAvg):  # type: ignore[misc]
         metrics = MetricRecord({"pool": len(self.pool), "quorum": needed, "version": self.version})
         if len(self.pool) < needed:
             return None, metrics
-        arrays = self._aggregated()
+        arrays = self._aggregated(server_round)
         self.pool = {}
         self.version += 1
         metrics["version"] = self.version
@@ -119,20 +125,20 @@ class UploadPool(FedAvg):  # type: ignore[misc]
         # The subtraction keeps 0.6 x 5 = 3.0000000000000004 from asking for a fourth client.
         return math.ceil(self.options.quorum * int(self.min_available_nodes) - 1e-9)
 
-    def _aggregated(self) -> dict[str, np.ndarray]:
+    def _aggregated(self, tick: int) -> dict[str, np.ndarray]:
         """Return w + sum_i a_i Delta_i / sum_i a_i, each parameter over the clients that sent it."""
         result = {}
+        weights = {client: self._weight(client, entry, tick) for client, entry in sorted(self.pool.items())}
         for name, value in self.current.items():
-            senders = [(c, e) for c, e in sorted(self.pool.items()) if name in e.arrays]
-            total = sum(self._weight(c, e) for c, e in senders)
-            update = sum((self._weight(c, e) / total * e.arrays[name] for c, e in senders), np.zeros_like(value))
+            senders = [(a, self.pool[c].arrays[name]) for c, a in weights.items() if name in self.pool[c].arrays]
+            total = sum(a for a, _ in senders)
+            update = sum((a / total * difference for a, difference in senders), np.zeros_like(value))
             result[name] = (value + update).astype(value.dtype)
         return result
 
-    def _weight(self, client: int, entry: Entry) -> float:
-        if self.options.weights == "frequency":
-            return float(self.uploads[client])
-        return entry.examples if self.options.weights == "samples" else 1.0
+    def _weight(self, client: int, entry: Entry, tick: int) -> float:
+        base = {"frequency": float(self.uploads[client]), "samples": entry.examples, "uniform": 1.0}
+        return base[self.options.weights] / math.pow(1 + tick - entry.tick, self.options.staleness)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the pool and the counters as arrays, for a checkpoint."""
