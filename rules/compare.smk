@@ -1,5 +1,5 @@
 # Compare. Takes scores and the values that the papers print; leaves each of their tables again with ours beside theirs
-# and a verdict.
+# and a verdict, and an audit of each paper: its printed numbers against each other, which needs no run of ours.
 
 
 rule verdict:
@@ -22,5 +22,37 @@ rule verdict:
         code=TABLE_CODE,
     message:
         "Verdicts: {wildcards.table}"
+    script:
+        "../workflow/scripts/table.py"
+
+
+rule audit:
+    input:
+        published=lambda wildcards: f"config/published/{captions.studies(wildcards.audit)[0]}.csv",
+        claims="config/published/claims.csv",
+    output:
+        f"{RESULTS}/tables/{{audit}}.md",
+        f"{RESULTS}/tables/{{audit}}.csv",
+        f"{RESULTS}/tables/{{audit}}.tex",
+        report(
+            f"{RESULTS}/tables/{{audit}}.html",
+            category="2 Tables",
+            subcategory="The papers themselves",
+            caption="../workflow/report/audit.rst",
+            labels={"table": "{audit}"},
+        ),
+    log:
+        f"{RESULTS}/logs/tables/{{audit}}.log",
+    wildcard_constraints:
+        audit=any_of(name for name in TABLES if name.endswith("-audit")),
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        experiment=EXPERIMENT.model_dump_json(),
+        table="{audit}",
+        caption=lambda wildcards: captions.table(EXPERIMENT, wildcards.audit),
+        code=code_digest("reporting.audit", "reporting.writing"),
+    message:
+        "Audit: {wildcards.audit}"
     script:
         "../workflow/scripts/table.py"

@@ -1,5 +1,5 @@
 # Report. Takes scores, histories and ledgers; leaves tables, figures and the page that gathers them. All of it is marked
-# for `snakemake --report`, which binds it into one file.
+# for `snakemake --report`, which binds it into one file. On request: the loss curves of any run, and TensorBoard's files.
 
 
 rule table:
@@ -7,12 +7,13 @@ rule table:
         scores=SCORES,
         data=lambda wildcards: datasets(captions.studies(wildcards.table)),
         accounts=lambda wildcards: data_accounts(captions.studies(wildcards.table)),
+        histories=lambda wildcards: run_files("history.parquet") if wildcards.table.endswith("-budget") else [],
     output:
         table_files(f"{RESULTS}/tables/{{table}}"),
     log:
         f"{RESULTS}/logs/tables/{{table}}.log",
     wildcard_constraints:
-        table=any_of(name for name in TABLES if not name.endswith("-verdict")),
+        table=any_of(name for name in TABLES if not name.endswith(("-verdict", "-audit"))),
     conda:
         "../envs/cpu.yaml"
     params:
@@ -48,7 +49,10 @@ rule figure:
     params:
         experiment=EXPERIMENT.model_dump_json(),
         caption=lambda wildcards: captions.figure(EXPERIMENT, wildcards.figure),
-        code=code_digest("reporting.build", without=["reporting.comparisons", "reporting.ledgers", "reporting.page"]),
+        code=code_digest(
+            "reporting.build",
+            without=[f"reporting.{name}" for name in ("audit", "budget", "comparisons", "ledgers", "page", "tables")],
+        ),
     message:
         "Figure: {wildcards.figure}"
     script:
@@ -80,3 +84,42 @@ rule summary:
         "Summary page"
     script:
         "../workflow/scripts/summary.py"
+
+
+rule loss_curve:
+    input:
+        history=f"{RESULTS}/runs/{{run}}/history.parquet",
+        manifest=f"{RESULTS}/runs/{{run}}/manifest.json",
+    output:
+        svg=f"{RESULTS}/figures/runs/{{run}}.svg",
+        png=f"{RESULTS}/figures/runs/{{run}}.png",
+    log:
+        f"{RESULTS}/logs/figures/runs/{{run}}.log",
+    wildcard_constraints:
+        run=any_of(RUNS),
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        code=code_digest("reporting.loss_curves", "reporting.drawing"),
+    message:
+        "Loss curves: {wildcards.run}"
+    script:
+        "../workflow/scripts/loss_curve.py"
+
+
+rule monitor:
+    input:
+        histories=run_files("history.parquet"),
+        manifests=run_files("manifest.json"),
+    output:
+        directory(f"{RESULTS}/tensorboard"),
+    log:
+        f"{RESULTS}/logs/tensorboard.log",
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        code=code_digest("reporting.monitor"),
+    message:
+        "TensorBoard's files of every run"
+    script:
+        "../workflow/scripts/monitor.py"

@@ -1,5 +1,6 @@
 """A hand-made results folder: runs with known predictions and costs, in the pipeline's own file formats."""
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,7 +69,7 @@ def strategy(name: str) -> StrategySpec:
     return StrategySpec(name=name, title=title, kind="fedavg", published=published)
 
 
-def experiment(source: str = "synthetic", **changes: Any) -> Experiment:
+def experiment(source: str = "synthetic", *, partitions: Sequence[str] = (), **changes: Any) -> Experiment:
     """An experiment over the fake runs; a mirror source makes it pass for real data."""
     where = {"kind": "synthetic"} if source == "synthetic" else {"kind": "mirror", "path": "."}
     value = {
@@ -79,6 +80,7 @@ def experiment(source: str = "synthetic", **changes: Any) -> Experiment:
             "models": ["minilm", "smollm2"],
             "federated_model": "minilm",
             "strategies": list(STRATEGIES),
+            "partitions": list(partitions),
         },
         "edge_fit": {"instructions": {"source": where}, "models": ["smollm2"]},
         **changes,
@@ -181,7 +183,14 @@ def score_all(results: Path, bootstrap: int = 200) -> None:
     write_runs(folders, results / "scores" / "runs.parquet")
 
 
-def build(results: Path, *, synthetic: bool = True, seeds: int = 3, encoder: ModelSpec | None = None) -> Path:
+def build(
+    results: Path,
+    *,
+    synthetic: bool = True,
+    seeds: int = 3,
+    encoder: ModelSpec | None = None,
+    partitions: Sequence[str] = ("dirichlet",),
+) -> Path:
     """Fill `results` with data, runs of both studies (one failed), scores; returns `results`."""
     rng = np.random.default_rng(0)
     minilm = encoder or model(gsfs="BERT")
@@ -213,10 +222,16 @@ def build(results: Path, *, synthetic: bool = True, seeds: int = 3, encoder: Mod
         predictions(truth, answers(0.97), texts=texts),
         cost=usage(latency_ms={"median": 1.1, "p95": 1.6, "requests": 50}),
     )
-    for name, (_, _, accuracy, seconds, sent) in STRATEGIES.items():
+    for partition, (name, (_, _, accuracy, seconds, sent)) in itertools.product(partitions, STRATEGIES.items()):
         for seed in range(seeds):
             run = run_spec(
-                f"gsfs-{name}-s{seed}", procedure="federated", seed=seed, model=minilm, strategy=strategy(name), **base
+                f"gsfs-{name}-{partition}-s{seed}",
+                procedure="federated",
+                seed=seed,
+                model=minilm,
+                strategy=strategy(name),
+                partition=partition,
+                **base,
             )
             rows = predictions(truth, answers(accuracy + rng.normal(0, 0.01)), texts=texts)
             for client in range(5):
@@ -267,7 +282,8 @@ def _curve(rng: np.random.Generator, start: float) -> list[Row]:
 
 
 def _rounds(rng: np.random.Generator, triggered: bool) -> list[Row]:
-    rows = []
+    """Ten rounds of five clients; with triggers, only some upload and every second tick makes a new version."""
+    rows: list[Row] = [{"step": 0, "round": 0, "client": -1, "phase": "validation", "loss": 1.5, "accuracy": 0.25}]
     for tick in range(1, 11):
         for client in range(5):
             loss = float(1.2 * np.exp(-tick / 4) + 0.3 + rng.normal(0, 0.04))
@@ -285,19 +301,24 @@ def _rounds(rng: np.random.Generator, triggered: bool) -> list[Row]:
                     "loss": loss,
                     "uploaded": uploaded,
                     "trigger": trigger,
-                    "bytes_up": 100 if uploaded else 0,
+                    "bytes_up": 2**19 if uploaded else 1000,
+                    "bytes_down": 2**19,
+                    "virtual_seconds": 0.8 * tick,
                 }
             )
             rows.append({**place, "phase": "validation", "loss": loss + 0.05, "accuracy": 1 - loss / 2})
+        server: Row = {"step": tick, "round": tick, "client": -1, "virtual_seconds": float(tick)}
+        if triggered and tick % 2:
+            rows.append({**server, "phase": "server", "metrics": json.dumps({"pool": 2})})
+            continue
+        accuracy = float(np.clip(0.9 - 0.5 / tick + rng.normal(0, 0.01), 0, 1))
         rows.append(
             {
-                "step": tick,
-                "round": tick,
-                "client": -1,
-                "phase": "server",
+                **server,
+                "phase": "validation",
                 "loss": float(1.1 * np.exp(-tick / 4) + 0.35),
-                "accuracy": 0.9 - 0.5 / tick,
-                "metrics": json.dumps({"f1_macro": 0.85 - 0.5 / tick}),
+                "accuracy": accuracy,
+                "metrics": json.dumps({"f1_macro": accuracy - 0.05}),
             }
         )
     return rows

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from fedbench.errors import FedbenchError
-from fedbench.reporting import build, tables
+from fedbench.reporting import build, gsfs_tables, writing
 from fedbench.reporting.contents import table_names
-from fedbench.reporting.results import NOT_RUN, Estimate, Measure, Results
+from fedbench.reporting.results import NOT_MEASURED, NOT_RUN, Estimate, Measure, Results
 
 
 @pytest.fixture(scope="module")
@@ -54,16 +54,16 @@ def test_a_failed_run_reads_not_run_with_its_reason(results: Results) -> None:
 
 def test_a_run_that_is_not_there_reads_not_run(results: Results) -> None:
     scarce = Results(results.folder, results.scores, results.runs[results.runs["strategy"] != "gsfs"])
-    row = tables.gsfs_table3(fake.experiment(), scarce).query("Strategy == 'gsfs' and per == 'flow'").iloc[0]
+    row = gsfs_tables.table3(fake.experiment(), scarce).query("Strategy == 'gsfs' and per == 'flow'").iloc[0]
     assert row["Accuracy, central"] == NOT_RUN
     assert row["note"] == "not run: no run in this result set"
 
 
 def test_a_missing_seed_is_noted_and_not_counted(results: Results) -> None:
-    scarce = Results(results.folder, results.scores, results.runs[results.runs["label"] != "gsfs-gsfs-s1"])
-    row = tables.gsfs_table3(fake.experiment(), scarce).query("Strategy == 'GSFS' and per == 'flow'").iloc[0]
+    scarce = Results(results.folder, results.scores, results.runs[results.runs["label"] != "gsfs-gsfs-dirichlet-s1"])
+    row = gsfs_tables.table3(fake.experiment(), scarce).query("Strategy == 'GSFS' and per == 'flow'").iloc[0]
     assert row["seeds"] == row["Accuracy, central"].seeds == 2
-    assert row["note"] == "not run: seed 1: no run in this result set"
+    assert row["note"].startswith("not run: seed 1: no run in this result set; energy not measured")
 
 
 def test_table3_is_mean_and_standard_deviation_over_seeds(results: Results) -> None:
@@ -74,6 +74,69 @@ def test_table3_is_mean_and_standard_deviation_over_seeds(results: Results) -> N
     assert row["Latency, central (s, modelled)"].sd == pytest.approx(seconds.std(ddof=1))
     assert row["Requests a minute, central (modelled)"].value == pytest.approx((60 / seconds).mean())
     assert row["seeds"] == 3
+
+
+def test_table3_shows_the_worst_client_and_the_deviation_over_clients(results: Results) -> None:
+    row = frame("gsfs-table3", results).query("Strategy == 'GSFS' and per == 'flow'").iloc[0]
+    scores = results.scores.query("strategy == 'gsfs' and metric == 'accuracy' and unit == 'flow' and client >= 0")
+    by_seed = scores.groupby("seed")["value"]
+    assert by_seed.size().tolist() == [5, 5, 5]
+    assert row["Accuracy, worst client"].value == pytest.approx(by_seed.min().mean())
+    assert row["Accuracy, deviation over clients"].value == pytest.approx(by_seed.std(ddof=0).mean())
+    assert row["Accuracy, worst client"].value < row["Accuracy, client"].value
+
+
+def test_table3_shows_bytes_both_ways_and_global_versions(results: Results) -> None:
+    table = frame("gsfs-table3", results).query("Strategy == 'GSFS'")
+    flow, text = table.iloc[0], table.iloc[1]
+    assert flow["Downloaded (MiB)"].value == pytest.approx(17_000_000 / 2**20)
+    assert (flow["Global versions"].value, flow["Global versions"].sd) == (9, 0)
+    assert (text["Downloaded (MiB)"], text["Global versions"], text["Energy (J a run)"]) == ("", "", "")
+
+
+def test_joules_that_nothing_measured_are_not_a_number_and_the_reason_is_given(results: Results) -> None:
+    row = frame("gsfs-table3", results).iloc[0]
+    assert row["Energy (J a run)"] == NOT_MEASURED
+    assert row["note"] == "energy not measured: no meter"
+
+
+def test_measured_joules_are_shown(tmp_path: Path) -> None:
+    for seed, joules in enumerate((100.0, 140.0)):
+        spec = fake.run_spec(
+            f"gsfs-gsfs-s{seed}", seed=seed, procedure="federated", model=fake.model(), strategy=fake.strategy("gsfs")
+        )
+        rows = fake.predictions(["a", "b"], ["a", "a"])
+        fake.write_run(tmp_path / "runs", spec, rows, cost=fake.usage(joules=joules, joules_reason=None))
+    fake.score_all(tmp_path)
+    row = frame("gsfs-table3", Results.read(tmp_path)).query("Strategy == 'GSFS' and per == 'flow'").iloc[0]
+    assert (row["Energy (J a run)"].value, row["Energy (J a run)"].seeds) == (120, 2)
+    assert "energy" not in row["note"]
+
+
+def test_each_partition_has_its_rows_and_the_first_stands_beside_the_paper(tmp_path: Path) -> None:
+    partitions = ("iid", "device")
+    results = Results.read(fake.build(tmp_path, seeds=1, partitions=partitions))
+    experiment = fake.experiment(partitions=partitions)
+    table = build.table_frame("gsfs-table3", experiment, results, fake.PUBLISHED)
+    assert len(table) == 2 * 3 * 2
+    assert list(table["Clients"].unique()) == ["IID", "by device"]
+    for partition, title in (("iid", "IID"), ("device", "by device")):
+        row = table.query(f"Strategy == 'GSFS' and per == 'flow' and Clients == '{title}'").iloc[0]
+        scores = results.scores.query("metric == 'accuracy' and scope == 'central' and unit == 'flow'")
+        (value,) = scores[scores["run"].str.startswith(f"gsfs-gsfs-{partition}")]["value"]
+        assert row["Accuracy, central"].value == pytest.approx(value)
+    verdicts = build.table_frame("gsfs-table3-verdict", experiment, results, fake.PUBLISHED).set_index(
+        ["row", "measure"]
+    )
+    ours = verdicts.loc[("GSFS (Proposed)", "Accuracy, central"), "ours"]
+    first = table.query("Strategy == 'GSFS' and per == 'flow' and Clients == 'IID'").iloc[0]
+    assert ours.value == first["Accuracy, central"].value
+    assert "clients dealt out by iid" in build.captions.table(experiment, "gsfs-table3-verdict")
+
+
+def test_results_without_a_partition_are_of_the_only_one(results: Results) -> None:
+    old = Results(results.folder, results.scores, results.runs.drop(columns="partition"))
+    assert len(old.select("gsfs", "federated", strategy="gsfs", partition="iid").runs) == 3
 
 
 def test_local_only_is_the_mean_over_clients(results: Results) -> None:
@@ -108,7 +171,7 @@ def test_runs_table_lists_every_run_and_why_one_failed(results: Results) -> None
 
 def test_every_table_is_written_in_four_forms_and_says_synthetic(folder: Path) -> None:
     build.tables(fake.experiment(), folder, fake.PUBLISHED)
-    names = table_names(fake.experiment())
+    names = [name for name in table_names(fake.experiment()) if not name.endswith("-audit")]  # of the papers' numbers
     assert {"gsfs-table1", "gsfs-table3-verdict", "edge-fit-table4", "data-iot23", "leakage", "runs"} <= set(names)
     for name in names:
         for suffix in ("md", "tex", "html"):
@@ -121,7 +184,7 @@ def test_every_table_is_written_in_four_forms_and_says_synthetic(folder: Path) -
 def test_real_data_are_not_called_synthetic(folder: Path, tmp_path: Path) -> None:
     experiment = fake.experiment("mirror")
     table = build.table_frame("gsfs-table1", experiment, Results.read(folder), fake.PUBLISHED)
-    tables.write(table, tmp_path / "t", build.captions.table(experiment, "gsfs-table1"))
+    writing.write(table, tmp_path / "t", build.captions.table(experiment, "gsfs-table1"))
     assert "synthetic" not in (tmp_path / "t.md").read_text().casefold()
 
 
@@ -131,7 +194,7 @@ CELLS = pd.DataFrame(
 
 
 def test_csv_is_raw_and_markdown_is_rounded(tmp_path: Path) -> None:
-    tables.write(CELLS, tmp_path / "t", "A caption.")
+    writing.write(CELLS, tmp_path / "t", "A caption.")
     csv = pd.read_csv(tmp_path / "t.csv", keep_default_na=False)
     assert list(csv.columns) == ["name", "F1", "F1 low", "F1 high", "F1 sd", "note"]
     assert list(csv["F1"]) == ["0.123456", "not run"]
@@ -142,7 +205,7 @@ def test_csv_is_raw_and_markdown_is_rounded(tmp_path: Path) -> None:
 
 
 def test_latex_is_a_booktabs_table_with_escaped_text(tmp_path: Path) -> None:
-    tables.write(CELLS, tmp_path / "t", "50 % of A_B.")
+    writing.write(CELLS, tmp_path / "t", "50 % of A_B.")
     text = (tmp_path / "t.tex").read_text()
     for part in (r"\toprule", r"\bottomrule", r"\caption{50 \% of A\_B.}", r"\label{tab:t}", r"a\_b \& |c|", r"$\pm$"):
         assert part in text, part
@@ -150,7 +213,7 @@ def test_latex_is_a_booktabs_table_with_escaped_text(tmp_path: Path) -> None:
 
 
 def test_html_escapes_text_and_marks_what_did_not_run(tmp_path: Path) -> None:
-    tables.write(CELLS, tmp_path / "t", "A < B")
+    writing.write(CELLS, tmp_path / "t", "A < B")
     text = (tmp_path / "t.html").read_text()
     assert "A &lt; B" in text
     assert "no &lt;gpu&gt;" in text
@@ -166,3 +229,22 @@ def test_a_table_of_the_other_study_is_refused(folder: Path) -> None:
 def test_tables_need_scores(tmp_path: Path) -> None:
     with pytest.raises(FedbenchError, match=r"scores\.parquet"):
         build.table("gsfs-table2", fake.experiment(), tmp_path, fake.PUBLISHED)
+
+
+def test_columns_that_share_what_stands_before_the_comma_share_a_heading() -> None:
+    table = pd.DataFrame({"a": ["x"], "F1 (macro), central": [Estimate(1)], "F1 (macro), client": [Estimate(2)]})
+    text = writing.html(table, "C")
+    assert '<th scope="colgroup" class="group" colspan="2">F1 (macro)</th>' in text
+    assert '<th scope="col" rowspan="2">A</th>' in text
+    assert '<th scope="col" class="number">central</th>' in text
+
+
+def test_findings_stand_between_caption_and_table(tmp_path: Path) -> None:
+    table = pd.DataFrame({"a": [Estimate(-0.5, digits=1, remark="k")]})
+    table.attrs["findings"] = ["1 < 2.", "So it is."]
+    writing.write(table, tmp_path / "t", "A caption.")
+    assert (tmp_path / "t.md").read_text().startswith("A caption.\n\n- 1 < 2.\n- So it is.\n\n|")
+    page = (tmp_path / "t.html").read_text()
+    assert '<ul class="findings"><li>1 &lt; 2.</li><li>So it is.</li></ul>' in page
+    assert "<b>−0.5</b> <small>(k)</small>" in page
+    assert "So it is." in (tmp_path / "t.tex").read_text()

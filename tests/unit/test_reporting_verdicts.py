@@ -8,8 +8,7 @@ import pytest
 
 from fedbench.errors import FedbenchError
 from fedbench.reporting import build
-from fedbench.reporting.comparisons import mean_of_seeds
-from fedbench.reporting.results import Estimate, Results
+from fedbench.reporting.results import Estimate, Results, over_seeds
 from fedbench.reporting.verdicts import Comparison, read_published, tally, verdict
 
 
@@ -52,8 +51,8 @@ def test_counts_are_equal_or_differ() -> None:
 
 def test_published_values_of_both_papers_are_whole(repository: Path) -> None:
     gsfs, edge_fit = (read_published(repository / "config" / "published", paper) for paper in ("gsfs", "edge-fit"))
-    assert gsfs.groupby("table").size().to_dict() == {"I": 6, "II": 18 * 6, "III": 3 * 8}
-    assert edge_fit.groupby("table").size().to_dict() == {"III": 16, "IV": 8}
+    assert gsfs.groupby("table").size().to_dict() == {"I": 6, "II": 18 * 6, "III": 3 * 8, "text": 1}
+    assert edge_fit.groupby("table").size().to_dict() == {"II": 2, "III": 16, "IV": 8, "text": 2}
     assert gsfs[(gsfs["table"] == "I") & (gsfs["unit"] == "samples")]["value"].sum() == 48_003
     cells = gsfs.set_index(["table", "row", "column"])["value"]
     assert cells["III", "GSFS (Proposed)", "Latency, client model (avg)"] == 34.69
@@ -71,7 +70,7 @@ def test_a_published_value_that_is_no_number_is_refused_by_line(tmp_path: Path) 
 
 
 def test_ratio_interval_is_students() -> None:
-    estimate = mean_of_seeds(pd.Series([1.0, 2.0, 3.0]))
+    estimate = over_seeds([1.0, 2.0, 3.0])
     assert estimate is not None
     assert (estimate.value, estimate.sd, estimate.seeds) == (2.0, 1.0, 3)
     assert estimate.high == pytest.approx(2 + 4.303 / 3**0.5, abs=1e-3)

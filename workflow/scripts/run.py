@@ -15,4 +15,5 @@ with logged(snakemake.log[0]):
         Path(snakemake.input.snapshot) if snakemake.input.snapshot else None,
         Path(snakemake.output.manifest).parent,
         Path(snakemake.params.checkpoints),
+        teacher=tuple(map(Path, snakemake.input.teacher)) or None,
     )

@@ -6,16 +6,19 @@ from typing import Any
 import pandas as pd
 
 from fedbench.errors import FedbenchError
+from fedbench.files import read_json
 from fedbench.reporting import captions, ledgers
 from fedbench.reporting import figures as drawing
 from fedbench.reporting import page as summary
+from fedbench.reporting.audit import audit
+from fedbench.reporting.budget import budget
 from fedbench.reporting.comparisons import PAPER_COMPARISONS
 from fedbench.reporting.contents import figure_names, table_names
 from fedbench.reporting.results import Results
 from fedbench.reporting.tables import PAPER_TABLES
 from fedbench.reporting.verdicts import judge, read_published
 from fedbench.reporting.writing import write
-from fedbench.spec import Experiment
+from fedbench.spec import Experiment, RunSpec
 
 PUBLISHED = Path("config/published")
 
@@ -35,7 +38,10 @@ def tables(experiment: Experiment, results: Path, published: Path = PUBLISHED) -
 def table(name: str, experiment: Experiment, results: Path, published: Path = PUBLISHED) -> None:
     """Write one table; see `table_names`."""
     _check(name, table_names(experiment), "table", experiment)
-    frame = table_frame(name, experiment, Results.read(results), published)
+    if name.endswith("-audit"):  # of what the papers print: it needs no run of ours
+        frame = audit(published, captions.studies(name)[0])
+    else:
+        frame = table_frame(name, experiment, Results.read(results), published)
     write(frame, results / "tables" / name, captions.table(experiment, name))
 
 
@@ -49,7 +55,9 @@ def table_frame(name: str, experiment: Experiment, results: Results, published: 
         return PAPER_TABLES[name](experiment, results)
     if name.startswith("data-"):
         return ledgers.data_ledger(results, name.removeprefix("data-"))
-    return {"leakage": ledgers.leakage, "runs": ledgers.runs}[name](results)
+    if name == "gsfs-budget":
+        return budget(experiment, results)
+    return {"captures": ledgers.captures, "leakage": ledgers.leakage, "runs": ledgers.runs}[name](results)
 
 
 def figure(name: str, experiment: Experiment, results: Path, published: Path = PUBLISHED) -> None:
@@ -63,6 +71,13 @@ def figures(experiment: Experiment, results: Path, published: Path = PUBLISHED) 
     """Write every figure of the experiment to `results`/figures."""
     for name in figure_names(experiment):
         figure(name, experiment, results, published)
+
+
+def loss_curve(run: Path, stem: Path) -> None:
+    """Write `stem`.svg and .png: the loss curves of one run, from its folder."""
+    spec = RunSpec.model_validate(read_json(run / "manifest.json")["run"])
+    drawn = drawing.draw_run(pd.read_parquet(run / "history.parquet"), spec.label)
+    drawing.save(drawn, stem, synthetic=spec.synthetic)
 
 
 def page(experiment: Experiment, results: Path, config_text: str, provenance: dict[str, Any]) -> Path:

@@ -3,22 +3,22 @@
 from collections.abc import Callable, Iterator
 
 import pandas as pd
-from scipy import stats
 
 from fedbench.reporting.captions import synthetic
-from fedbench.reporting.results import Estimate, Group, Measure, Results
-from fedbench.reporting.tables import (
+from fedbench.reporting.edge_fit_tables import client_vram, scope_of, seeds_of
+from fedbench.reporting.gsfs_tables import split_sizes
+from fedbench.reporting.measures import (
     EDGE_FIT_ROWS,
+    FEDAVG_ROW,
+    GSFS_ROW,
     LATENCY,
     QUALITY,
     SPLITS,
     STRATEGY,
-    client_vram,
-    edge_fit_scope,
-    edge_fit_seeds,
+    first_partition,
     gsfs,
-    split_sizes,
 )
+from fedbench.reporting.results import Estimate, Group, Measure, Results, over_seeds
 from fedbench.reporting.verdicts import Comparison
 from fedbench.spec import Experiment
 
@@ -42,7 +42,7 @@ _TABLE3 = {
     "Energy efficiency, {}": ["Requests a minute, {} (modelled)"],
 }
 _SCOPES = {"central model": "central", "client model (avg)": "client"}
-_RATIOS = (("FedAvg", "GSFS (Proposed)"), ("FedOpt", "GSFS (Proposed)"), ("FedAvg", "FedOpt"))
+_RATIOS = ((FEDAVG_ROW, GSFS_ROW), ("FedOpt", GSFS_ROW), (FEDAVG_ROW, "FedOpt"))
 _EDGE_FIT_MODEL = "Llama 2 (7B)"
 
 
@@ -78,10 +78,14 @@ def gsfs_table2(experiment: Experiment, results: Results, published: pd.DataFram
 
 
 def gsfs_table3(experiment: Experiment, results: Results, published: pd.DataFrame) -> Iterator[Comparison]:
-    """Compare GSFS Table III per flow, and the ratios of latency between strategies, which need no equal hardware."""
+    """Compare GSFS Table III per flow, and the ratios of latency between strategies, which need no equal hardware.
+
+    The paper does not say how it dealt the data out; the first partition of the experiment stands beside it.
+    """
     spec = gsfs(experiment)
     data = _data_obstacle(experiment, results, published)
-    found = [results.select("gsfs", "federated", strategy=name) for name in spec.strategies]
+    partition = first_partition(spec)
+    found = [results.select("gsfs", "federated", strategy=name, partition=partition) for name in spec.strategies]
     # Several strategies may stand beside one row (FedOpt is a family): the first of the experiment does.
     groups = {row: group for group in reversed(found) if (row := group.first("strategy_published"))}
     names = {
@@ -113,7 +117,7 @@ def _latency_ratios(experiment: Experiment, groups: dict[str, Group], published:
             estimate = None
             if above in groups and below in groups:
                 top, bottom = (groups[row].by_seed(STRATEGY[name], "flow")["value"] for row in (above, below))
-                estimate = mean_of_seeds((top / bottom).dropna())
+                estimate = over_seeds((top / bottom).dropna().tolist())
             row = f"{above} / {below}".replace(" (Proposed)", "")
             yield Comparison(
                 f"{row} latency ratio",
@@ -124,18 +128,6 @@ def _latency_ratios(experiment: Experiment, groups: dict[str, Group], published:
                 SYNTHETIC if synthetic(experiment, "gsfs") else "",
                 "needs a finished run of both strategies with one seed",
             )
-
-
-def mean_of_seeds(values: "pd.Series[float]", digits: int = 4) -> Estimate | None:
-    """Return the mean over seeds with Student's 95 % interval, which a single seed does not have."""
-    if values.empty:
-        return None
-    mean, n = float(values.mean()), len(values)
-    if n == 1:
-        return Estimate(mean, digits=digits)
-    sd = float(values.std(ddof=1))
-    half = float(stats.t.ppf(0.975, n - 1)) * sd / n**0.5
-    return Estimate(mean, mean - half, mean + half, sd, n, digits)
 
 
 def edge_fit_table3(experiment: Experiment, results: Results, published: pd.DataFrame) -> Iterator[Comparison]:
@@ -151,8 +143,8 @@ def edge_fit_table3(experiment: Experiment, results: Results, published: pd.Data
             obstacle = _join(data, _model_obstacle(group, _EDGE_FIT_MODEL))
             ours = names.get(column, column)
             for name in [ours] if ours in QUALITY else [f"{ours} ({a})" for a in _AVERAGES]:
-                measure = Measure(QUALITY[name].metric, edge_fit_scope(procedure))
-                seeds = edge_fit_seeds(experiment, procedure)
+                measure = Measure(QUALITY[name].metric, scope_of(procedure))
+                seeds = seeds_of(experiment, procedure)
                 yield _compare(row, column, name, value, group, measure, "record", seeds, obstacle)
 
 
@@ -177,7 +169,7 @@ def edge_fit_table4(experiment: Experiment, results: Results, published: pd.Data
                 missing = "no federated run on a GPU"
                 yield Comparison(row, column, "peak GPU memory (GiB)", value, client_vram(group), obstacle, missing)
             else:
-                seeds = edge_fit_seeds(experiment, procedure)
+                seeds = seeds_of(experiment, procedure)
                 yield _compare(row, column, "F1 (macro)", value, group, Measure("f1_macro"), "record", seeds, obstacle)
 
 

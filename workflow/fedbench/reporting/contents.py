@@ -1,13 +1,15 @@
 """Which tables and figures an experiment has; light to import, so that the engine can ask before any job."""
 
-from fedbench.reporting.captions import FIGURES, TABLES, studies
+from fedbench.reporting.captions import FIGURES, TABLES, studies, synthetic
 from fedbench.spec import Experiment
 
 
 def table_names(experiment: Experiment) -> list[str]:
     """Return the names of the experiment's tables; each of a paper's tables is followed by the one with verdicts."""
     names = [name for table in TABLES for name in ([table, f"{table}-verdict"] if "-table" in table else [table])]
-    return _present(names, experiment)
+    # Nothing is published about data that the project makes itself.
+    hidden = "captures" if synthetic(experiment, "gsfs") else None
+    return _present([name for name in names if name != hidden], experiment)
 
 
 def figure_names(experiment: Experiment) -> list[str]:

@@ -74,11 +74,33 @@ def _step(
     return {"Stage": stage, "Step": step, **cells, "note": note}
 
 
-def leakage(results: Results) -> pd.DataFrame:
-    """Return data/iot23/leakage.csv with readable headings: what a memoriser scores under each split protocol."""
-    path = results.folder / "data" / "iot23" / "leakage.csv"
+def captures(results: Results) -> pd.DataFrame:
+    """Return data/iot23/captures.csv with readable headings: published and parsed flows of each capture, by class."""
+    path = results.folder / "data" / "iot23" / "captures.csv"
     if not path.is_file():
-        return pd.DataFrame([{"Protocol": NOT_RUN, "note": "no leakage report: the data set was not built"}])
+        return pd.DataFrame([{"Capture": NOT_RUN, "note": "no comparison: the data set was not built"}])
+    frame = pd.read_csv(path)
+    for column in ("published", "parsed"):
+        frame[column] = frame[column].map(lambda n: "" if pd.isna(n) else Estimate(float(n), digits=0)).astype(object)
+    frame["device"] = frame["device"].fillna("")
+    frame.columns = ["Capture", "Malware or device", "Class", "Published", "Parsed", "Verdict"]
+    return frame
+
+
+def leakage(results: Results) -> pd.DataFrame:
+    """Return data/*/leakage.csv with readable headings: how near test rows are to training rows, and what a memoriser
+    scores, by split protocol (IoT-23) and part of the test set (Dolly).
+    """
+    paths = {"IoT-23": "iot23", "Dolly": "dolly"}
+    found = {title: results.folder / "data" / folder / "leakage.csv" for title, folder in paths.items()}
+    frames = [_leakage(path, title) for title, path in found.items() if path.is_file()]
+    if not frames:
+        return pd.DataFrame([{"Data set": NOT_RUN, "note": "no leakage report: the data set was not built"}])
+    table = pd.concat(frames, ignore_index=True)
+    return table.astype(object).where(table.notna(), "")
+
+
+def _leakage(path: Path, title: str) -> pd.DataFrame:
     frame = pd.read_csv(path)
     for column in frame.columns:
         if pd.api.types.is_float_dtype(frame[column]):
@@ -88,7 +110,17 @@ def leakage(results: Results) -> pd.DataFrame:
         else:
             frame[column] = frame[column].fillna("")
     frame.columns = [str(column).replace("_", " ").capitalize() for column in frame.columns]
-    return frame.rename(columns={"Note": "note"})
+    frame.insert(0, "Data set", title)
+    return frame.rename(
+        columns={
+            "Note": "note",
+            "Protocol": "Protocol or part",
+            "Part": "Protocol or part",
+            "Rouge median": "Nearest: median ROUGE-L",
+            "Rouge 50": "ROUGE-L ≥ 0.5",
+            "Rouge 70": "ROUGE-L ≥ 0.7",
+        }
+    )
 
 
 def runs(results: Results) -> pd.DataFrame:

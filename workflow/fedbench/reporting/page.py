@@ -8,20 +8,23 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from fedbench.errors import FedbenchError
 from fedbench.files import write_text
 from fedbench.reporting import captions
+from fedbench.reporting.budget import BETTER, WORSE, readings
+from fedbench.reporting.measures import FEDAVG_ROW, GSFS_ROW, QUALITY, STRATEGY, first_partition
 from fedbench.reporting.results import Estimate, Results
-from fedbench.reporting.tables import QUALITY, STRATEGY
 from fedbench.reporting.verdicts import VERDICTS, tally
 from fedbench.reporting.writing import fragment
 from fedbench.spec import Experiment
 
+_SCALE = 1.45  # CSS pixels a point of a figure, so that type is of one size whatever the figure's width
 SECTIONS = {
     "gsfs": "GSFS: flows of IoT-23",
     "edge-fit": "Edge-FIT: instructions of Dolly",
+    "papers": "The papers' own numbers",
     "data": "The data",
     "runs": "The runs",
 }
@@ -38,9 +41,10 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One table or figure of the page."""
+    """One table or figure of the page; `name` identifies it there."""
 
     name: str
+    section: str
     title: str
     body: Markup
     is_verdict: bool = False
@@ -71,7 +75,7 @@ def write(
     items = [_table(results.folder, name) for name in tables] + [
         _figure(experiment, results.folder, name) for name in figures
     ]
-    sections = {key: (title, [item for item in items if _section(item.name) == key]) for key, title in SECTIONS.items()}
+    sections = {key: (title, [item for item in items if item.section == key]) for key, title in SECTIONS.items()}
     counts = {name: sum(item.counts[name] for item in items if item.counts) for name in VERDICTS}
     environment = Environment(
         loader=PackageLoader("fedbench.reporting"),
@@ -128,11 +132,14 @@ def headline(experiment: Experiment, results: Results) -> Iterator[Fact]:
 
 
 def _strategy_facts(experiment: Experiment, results: Results) -> Iterator[Fact]:
-    """Yield GSFS beside FedAvg: accuracy of the global model, and the bytes uploaded."""
+    """Yield GSFS beside FedAvg: accuracy of the global model, bytes uploaded, and who wins under a budget."""
     assert experiment.gsfs is not None
-    groups = [results.select("gsfs", "federated", strategy=name) for name in experiment.gsfs.strategies]
-    rows = {group.first("strategy_published"): group for group in groups}
-    ours, theirs = rows.get("GSFS (Proposed)"), rows.get("FedAvg")
+    partition = first_partition(experiment.gsfs)
+    groups = [
+        results.select("gsfs", "federated", strategy=name, partition=partition) for name in experiment.gsfs.strategies
+    ]
+    rows = {group.first("strategy_published"): group for group in reversed(groups)}
+    ours, theirs = rows.get(GSFS_ROW), rows.get(FEDAVG_ROW)
     if ours is None or theirs is None:
         return
     for title, column in (("GSFS accuracy, global model", "Accuracy, central"), ("GSFS uploads", "Uploaded (MiB)")):
@@ -141,6 +148,11 @@ def _strategy_facts(experiment: Experiment, results: Results) -> Iterator[Fact]:
             continue
         unit = " MiB" if "MiB" in column else ""
         yield Fact(title, f"{mine.mean}{unit}", f"FedAvg {base.mean}{unit}{_share(mine, base) if unit else ''}")
+    said = readings(experiment, results)
+    if said:
+        won, lost = (sum(reading.startswith(kind) for reading in said) for kind in (BETTER, WORSE))
+        rest = f"{lost} worse, {len(said) - won - lost} undecided"
+        yield Fact("GSFS beats FedAvg under a budget", f"{won} of {len(said)}", rest)
 
 
 def _share(mine: Estimate, base: Estimate) -> str:
@@ -148,16 +160,18 @@ def _share(mine: Estimate, base: Estimate) -> str:
 
 
 def _section(name: str) -> str:
+    if name.endswith("-audit"):
+        return "papers"
     if name.startswith(("gsfs", "edge-fit")):
         return captions.studies(name)[0]
     return "runs" if name == "runs" else "data"
 
 
 def _table(folder: Path, name: str) -> Item:
-    body = Markup(fragment(_read(folder / "tables" / f"{name}.html")))
+    body = Markup(_tagged(fragment(_read(folder / "tables" / f"{name}.html"))))
     is_verdict = name.endswith("-verdict")
     counts = tally(pd.read_csv(folder / "tables" / f"{name}.csv", dtype=str)) if is_verdict else None
-    return Item(name, captions.title(name), body, is_verdict, counts)
+    return Item(name, _section(name), captions.title(name), body, is_verdict, counts)
 
 
 def _figure(experiment: Experiment, folder: Path, name: str) -> Item:
@@ -165,14 +179,22 @@ def _figure(experiment: Experiment, folder: Path, name: str) -> Item:
     svg = _read(folder / "figures" / f"{name}.svg")
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'(\bid="|"#|url\(#)', lambda match: f"{match.group()}{name}-", svg)
-    svg = re.sub(r'^<svg ([^>]*?)width="[^"]*"', r"<svg \1", re.sub(r' height="[\d.]+pt"', "", svg, count=1), count=1)
+    svg = re.sub(r' height="[\d.]+pt"', "", svg, count=1)
+    svg = re.sub(
+        r' width="([\d.]+)pt"', lambda match: f' style="max-width: {float(match[1]) * _SCALE:.0f}px"', svg, count=1
+    )
     text = captions.figure(experiment, name)
     body = Markup('<figure class="picture" role="img" aria-label="{}">{}<figcaption>{}</figcaption></figure>').format(
         text,
         Markup(svg),
-        text,
+        Markup(_tagged(str(escape(text)))),
     )
-    return Item(name, captions.title(name), body)
+    return Item(f"figure-{name}", _section(name), captions.title(name), body)
+
+
+def _tagged(html: str) -> str:
+    """Shorten to a tag what the page's banner says in full."""
+    return html.replace(str(escape(captions.SYNTHETIC)), '<span class="tag">synthetic data</span>')
 
 
 def _read(path: Path) -> str:

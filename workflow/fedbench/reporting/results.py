@@ -1,14 +1,20 @@
 """What tables and figures read: scores, runs, and estimates over seeds with their intervals."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from math import isnan
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from scipy import stats
 
 from fedbench.errors import FedbenchError
+from fedbench.files import read_json
 
 NOT_RUN = "not run"
+NOT_MEASURED = "not measured"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +23,7 @@ class Estimate:
 
     `low` and `high` are the ends of the 95 % bootstrap interval over test rows, each averaged over seeds (these share
     one test set, so averaging does not narrow it); `sd` is the standard deviation over seeds, None for a single seed.
+    `over_seeds` makes estimates whose interval is over seeds; `remark` says what a reader must know of this one.
     """
 
     value: float
@@ -25,10 +32,12 @@ class Estimate:
     sd: float | None = None
     seeds: int = 1
     digits: int = 4
+    remark: str = ""
 
     def __str__(self) -> str:
-        """Return `mean ± sd [low, high]`, leaving out what there is none of."""
-        return " ".join(part for part in (self.mean, self.spread, self.interval) if part)
+        """Return `mean ± sd [low, high] (remark)`, leaving out what there is none of."""
+        remark = f"({self.remark})" if self.remark else ""
+        return " ".join(part for part in (self.mean, self.spread, self.interval, remark) if part)
 
     @property
     def mean(self) -> str:
@@ -46,6 +55,19 @@ class Estimate:
         if self.low is None or self.high is None:
             return ""
         return f"[{self.low:,.{self.digits}f}, {self.high:,.{self.digits}f}]"
+
+
+def over_seeds(values: Sequence[float], digits: int = 4) -> Estimate | None:
+    """Return the mean over seeds with Student's 95 % interval, which a single seed does not have; None of nothing."""
+    if not len(values):
+        return None
+    series, n = pd.Series(values, dtype=float), len(values)
+    mean = float(series.mean())
+    if n == 1:
+        return Estimate(mean, digits=digits)
+    sd = float(series.std(ddof=1))
+    half = float(stats.t.ppf(0.975, n - 1)) * sd / n**0.5
+    return Estimate(mean, mean - half, mean + half, sd, n, digits)
 
 
 @dataclass(frozen=True)
@@ -91,13 +113,36 @@ class Results:
                 raise FedbenchError("no such file", where=path, remedy="Score the runs first.")
         return cls(folder, *(pd.read_parquet(path) for path in paths))
 
-    def select(self, study: str, procedure: str, *, model: str | None = None, strategy: str | None = None) -> "Group":
-        """Return the runs of one row of a table: one procedure, model or strategy, over its seeds."""
+    @cached_property
+    def by_run(self) -> dict[str, dict[tuple[str, str, int, str], tuple[float, float, float]]]:
+        """Every score: run -> (metric, scope, client, unit) -> (value, low, high); no figure, no entry."""
+        found: dict[str, dict[tuple[str, str, int, str], tuple[float, float, float]]] = {}
+        names = ["run", "metric", "scope", "client", "unit", "value", "low", "high"]
+        for run, metric, scope, client, unit, *figures in zip(
+            *(self.scores[name].tolist() for name in names), strict=True
+        ):
+            value, low, high = (float("nan") if figure is None else float(figure) for figure in figures)
+            if not isnan(value):
+                found.setdefault(run, {})[metric, scope, client, unit] = value, low, high
+        return found
+
+    def select(
+        self,
+        study: str,
+        procedure: str,
+        *,
+        model: str | None = None,
+        strategy: str | None = None,
+        partition: str | None = None,
+    ) -> "Group":
+        """Return the runs of one row of a table: one procedure, model, strategy or partition, over its seeds.
+
+        Results without a column `partition` come from an experiment that has a single one.
+        """
         runs = self.runs[(self.runs["study"] == study) & (self.runs["procedure"] == procedure)]
-        if model is not None:
-            runs = runs[runs["model"] == model]
-        if strategy is not None:
-            runs = runs[runs["strategy"] == strategy]
+        for column, value in (("model", model), ("strategy", strategy), ("partition", partition)):
+            if value is not None and column in runs.columns:
+                runs = runs[runs[column] == value]
         return Group(self, runs.sort_values("seed"))
 
 
@@ -108,10 +153,16 @@ class Group:
     results: Results
     runs: pd.DataFrame
 
-    @property
+    @cached_property
     def finished(self) -> pd.DataFrame:
         """The runs that ended well."""
         return self.runs[self.runs["status"] == "ok"]
+
+    @cached_property
+    def _scores(self) -> dict[int, dict[tuple[str, str, int, str], tuple[float, float, float]]]:
+        """The scores of the finished runs by seed."""
+        runs = zip(self.finished["seed"].tolist(), self.finished["run"].tolist(), strict=True)
+        return {seed: self.results.by_run.get(run, {}) for seed, run in runs}
 
     def first(self, column: str, default: str = "") -> str:
         """Return a column of the first run, or `default` where there is none."""
@@ -120,17 +171,12 @@ class Group:
 
     def by_seed(self, measure: Measure, unit: str) -> pd.DataFrame:
         """Return value, low and high by seed, in the measure's own unit."""
-        scores = self.results.scores
-        chosen = scores[
-            scores["run"].isin(self.finished["run"])
-            & (scores["metric"] == measure.metric)
-            & (scores["scope"] == measure.scope)
-            & (scores["client"] == -1)
-            & (scores["unit"] == unit)
-            & scores["value"].notna()
-        ]
-        frame = chosen.set_index("seed")[["value", "low", "high"]].sort_index()
-        return frame if measure.convert is None else frame.map(measure.convert)
+        key = measure.metric, measure.scope, -1, unit
+        found = {seed: scores[key] for seed, scores in self._scores.items() if key in scores}
+        if measure.convert is not None:
+            convert = measure.convert
+            found = {seed: (convert(value), convert(low), convert(high)) for seed, (value, low, high) in found.items()}
+        return pd.DataFrame.from_dict(found, orient="index", columns=["value", "low", "high"], dtype=float)
 
     def estimate(self, measure: Measure, unit: str) -> Estimate | None:
         """Return the mean over seeds, or None where no run has the measure."""
@@ -140,6 +186,29 @@ class Group:
         low, high = (None if frame[end].isna().any() else float(frame[end].mean()) for end in ("low", "high"))
         sd = float(frame["value"].std(ddof=1)) if len(frame) > 1 else None
         return Estimate(float(frame["value"].mean()), low, high, sd, len(frame), measure.digits)
+
+    def over_clients(self, metric: str, unit: str) -> pd.DataFrame:
+        """Return a metric of each client's own model: a row a seed, a column a client."""
+        found = {
+            seed: {
+                client: value
+                for (name, scope, client, counted), (value, _, _) in scores.items()
+                if (name, scope, counted) == (metric, "client", unit) and client >= 0
+            }
+            for seed, scores in self._scores.items()
+        }
+        return pd.DataFrame.from_dict({seed: row for seed, row in found.items() if row}, orient="index", dtype=float)
+
+    def histories(self) -> Iterator[tuple[int, pd.DataFrame]]:
+        """Yield (seed, history) of each finished run that has one, by seed."""
+        for run, seed in zip(self.finished["run"], self.finished["seed"], strict=True):
+            history = pd.read_parquet(self.results.folder / "runs" / str(run) / "history.parquet")
+            if len(history):
+                yield int(seed), history
+
+    def usages(self) -> list[dict[str, Any]]:
+        """Return usage.json of each finished run, by seed."""
+        return [read_json(self.results.folder / "runs" / str(run) / "usage.json") for run in self.finished["run"]]
 
     def cell(self, measure: Measure, unit: str) -> "Estimate | str":
         """Return the estimate; NOT_RUN where no run ended well; nothing where the measure does not apply."""

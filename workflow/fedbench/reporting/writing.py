@@ -1,5 +1,6 @@
 """One table as Markdown, CSV, LaTeX and a page of HTML."""
 
+import itertools
 import re
 from html import escape
 from pathlib import Path
@@ -9,18 +10,26 @@ import pandas as pd
 from tabulate import tabulate
 
 from fedbench.files import write_text
-from fedbench.reporting.results import NOT_RUN, Estimate
+from fedbench.reporting.results import NOT_MEASURED, NOT_RUN, Estimate
 
 _STYLE = Path(__file__).parent / "templates" / "style.css"
 _PAGE = '<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{}</title>\n<style>\n{}</style>\n'
 _LATEX = {"±": r"$\pm$", "−": "$-$", "×": r"$\times$", "–": "--", "—": "---", "≥": r"$\ge$", "≤": r"$\le$"}
 
 
+_TALL = 24  # rows from which a table scrolls in its own box
+# "Accuracy, central": columns that share what stands before the comma share a heading.
+_HEAD = re.compile(r"((?:[^,(]|\([^)]*\))+), (.+)")
+# Columns named in lower case by the code; what else is in lower case is a class or a category of the data.
+_WORDS = {"note", "per", "seeds", "row", "column", "published", "measure", "ours", "difference", "verdict", "reason"}
+_SHORT = 24  # characters up to which text stays on one line
+
+
 def write(frame: pd.DataFrame, stem: Path, caption: str, *, label: str | None = None) -> None:
     """Write `stem`.md, .csv, .tex and .html, each whole or not at all.
 
     Args:
-        frame: cells are `Estimate`s, text or plain numbers.
+        frame: cells are `Estimate`s, text or plain numbers; `attrs["findings"]` are sentences shown with the table.
         stem: path without suffix.
         caption: shown with the table in all forms but CSV; a sentence or more.
         label: the table's LaTeX label, by default `tab:<name of stem>`.
@@ -48,12 +57,13 @@ def raw(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def markdown(frame: pd.DataFrame, caption: str) -> str:
-    """Return the caption and a GitHub table."""
+    """Return the caption, the findings as a list, and a GitHub table."""
     shown = _shown(frame).map(lambda text: text.replace("|", "\\|").replace("\n", " "))
     table = tabulate(
         shown.to_numpy().tolist(), list(frame.columns), "github", disable_numparse=True, colalign=_alignment(frame)
     )
-    return f"{caption}\n\n{table}\n"
+    findings = "".join(f"- {text}\n" for text in _findings(frame))
+    return "\n".join(filter(None, [f"{caption}\n", findings, f"{table}\n"]))
 
 
 def latex(frame: pd.DataFrame, caption: str, label: str) -> str:
@@ -65,7 +75,8 @@ def latex(frame: pd.DataFrame, caption: str, label: str) -> str:
         disable_numparse=True,
         colalign=_alignment(frame),
     )
-    head = tabulate([[caption]], tablefmt="latex", disable_numparse=True).splitlines()[2].removesuffix(r"\\").strip()
+    said = " ".join([caption, *_findings(frame)])
+    head = tabulate([[said]], tablefmt="latex", disable_numparse=True).splitlines()[2].removesuffix(r"\\").strip()
     text = f"\\begin{{table}}\n\\centering\n\\caption{{{head}}}\n\\label{{{label}}}\n{table}\n\\end{{table}}\n"
     return re.sub("|".join(map(re.escape, _LATEX)), lambda match: _LATEX[match.group()], text)
 
@@ -74,17 +85,16 @@ def html(frame: pd.DataFrame, caption: str) -> str:
     """Return a page with the table in a <figure>; a note column without notes is left out."""
     if "note" in frame.columns and not any(frame["note"]):
         frame = frame.drop(columns="note")
-    heads = "".join(
-        f'<th scope="col"{_numeric(frame, name)}>{escape("Note" if name == "note" else name)}</th>'
-        for name in frame.columns
-    )
     body = "\n".join(
         "<tr>" + "".join(_cell(name, cell) for name, cell in zip(frame.columns, row, strict=True)) + "</tr>"
         for row in frame.itertuples(index=False, name=None)
     )
+    items = "".join(f"<li>{escape(text)}</li>" for text in _findings(frame))
+    findings = f'<ul class="findings">{items}</ul>\n' if items else ""
+    box = "scroll tall" if len(frame) > _TALL else "scroll"
     return _PAGE.format(escape(caption.split(":")[0]), _STYLE.read_text(encoding="utf-8")) + (
-        f'<figure class="table">\n<figcaption>{escape(caption)}</figcaption>\n<div class="scroll"><table>\n'
-        f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>\n</figure>\n"
+        f'<figure class="table">\n<figcaption>{escape(caption)}</figcaption>\n{findings}<div class="{box}"><table>\n'
+        f"<thead>{_heads(frame)}</thead>\n<tbody>\n{body}\n</tbody>\n</table></div>\n</figure>\n"
     )
 
 
@@ -93,16 +103,46 @@ def fragment(page: str) -> str:
     return page[page.index("<figure") :]
 
 
+def _findings(frame: pd.DataFrame) -> list[str]:
+    return list(frame.attrs.get("findings", []))
+
+
+def _heads(frame: pd.DataFrame) -> str:
+    """Return one row of headings, or two where neighbours share one."""
+    split = [_HEAD.fullmatch(name) for name in frame.columns]
+    shared = [match.group(1) if match else "" for match in split]
+    groups = [(key, list(part)) for key, part in itertools.groupby(range(len(shared)), lambda k: shared[k] or k)]
+    first, second = [], []
+    tall = any(len(members) > 1 for _, members in groups)
+    for key, members in groups:
+        if len(members) > 1:
+            first.append(f'<th scope="colgroup" class="group" colspan="{len(members)}">{escape(str(key))}</th>')
+        for k in members:
+            name = str(frame.columns[k])
+            if len(members) > 1:
+                match = split[k]
+                assert match is not None
+                second.append(f'<th scope="col"{_numeric(frame, name)}>{escape(match.group(2))}</th>')
+            else:
+                rows = ' rowspan="2"' if tall else ""
+                text = name.capitalize() if name in _WORDS else name
+                first.append(f'<th scope="col"{rows}{_numeric(frame, name)}>{escape(text)}</th>')
+    return "".join(f"<tr>{''.join(row)}</tr>" for row in (first, second) if row)
+
+
 def _cell(column: str, cell: Any) -> str:
     if isinstance(cell, Estimate):
-        extra = "".join(f" <small>{escape(part)}</small>" for part in (cell.spread, cell.interval) if part)
-        return f'<td class="number"><b>{cell.mean}</b>{extra}</td>'
+        remark = f"({cell.remark})" if cell.remark else ""
+        extra = "".join(f" <small>{escape(part)}</small>" for part in (cell.spread, cell.interval, remark) if part)
+        return f'<td class="number"><b>{cell.mean}</b>{extra}</td>'.replace("-", "−")
     text = escape(str(cell))
-    if column == "verdict":
-        return f'<td><span class="verdict {text.replace(" ", "-")}">{text}</span></td>'
-    if cell == NOT_RUN:
+    if column in ("verdict", "Reading") and text:
+        return f'<td><span class="verdict {text.split(":")[0].replace(" ", "-")}">{text}</span></td>'
+    if text.startswith((NOT_RUN, NOT_MEASURED, "not reached")) and column not in ("note", "reason"):
         return f'<td class="not-run">{text}</td>'
-    return f'<td class="note">{text}</td>' if column in ("note", "reason") else f"<td>{text}</td>"
+    if column in ("note", "reason"):
+        return f'<td class="note">{text}</td>'
+    return f'<td class="short">{text}</td>' if len(str(cell)) <= _SHORT else f"<td>{text}</td>"
 
 
 def _shown(frame: pd.DataFrame) -> pd.DataFrame:
