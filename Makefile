@@ -8,12 +8,12 @@ SNAKEMAKE = .venv/bin/snakemake --workflow-profile workflow/profiles/default $(S
 # A stamp is named after what it stands for: another lock, another stamp.
 digest = $(shell cat $(1) pyproject.toml | cksum | cut -d' ' -f1)
 CPU := .venv/cpu-$(call digest,envs/cpu.txt)
-DEV := .venv/dev-$(call digest,envs/cpu.txt envs/dev.txt)
+DEV := .venv/dev-$(call digest,envs/cpu.txt envs/ray.txt envs/dev.txt)
 
 # Before torch is loaded: idle OpenMP threads sleep instead of spinning.
 export OMP_WAIT_POLICY = passive
 
-.PHONY: help setup demo real reproduce report test lint bench clean chromium
+.PHONY: help setup demo real reproduce report monitor test lint bench clean chromium
 
 help:
 	@echo "make setup                 create .venv from the lock in envs/cpu.txt"
@@ -21,6 +21,7 @@ help:
 	@echo "make real                  the same runs on real data (config/experiments/real.yaml says where it lies)"
 	@echo "make reproduce EXPERIMENT=name   any file of config/experiments"
 	@echo "make report EXPERIMENT=name      bind its results into one HTML file"
+	@echo "make monitor EXPERIMENT=name     TensorBoard of its runs, also while they go on"
 	@echo "make test                  every test and linter"
 	@echo "make lint                  linters alone"
 	@echo "make bench                 speed and memory against named peers (results/bench)"
@@ -55,6 +56,11 @@ report: setup results/$(EXPERIMENT)/report.html
 results/%/report.html: results/%/summary.html $(wildcard workflow/report/*.rst)
 	$(SNAKEMAKE) --configfile config/experiments/$*.yaml --report $@
 
+# The first line writes the event files and, beside a workflow at work, keeps them up to date until TensorBoard ends.
+monitor: setup
+	.venv/bin/python -m fedbench.reporting.monitor results/$(EXPERIMENT) --follow & trap "kill $$!" EXIT; \
+	.venv/bin/tensorboard --logdir results/$(EXPERIMENT)/tensorboard $(TENSORBOARD_ARGS)
+
 test: $(DEV) chromium
 	.venv/bin/python -m pytest
 
@@ -65,8 +71,9 @@ lint: $(DEV)
 	.venv/bin/snakefmt --check Snakefile rules
 	.venv/bin/snakemake --lint
 
-bench: setup
+bench: $(DEV)
 	OMP_NUM_THREADS=1 .venv/bin/python tests/bench/training.py
+	OMP_NUM_THREADS=1 .venv/bin/python tests/bench/grids.py
 
 # The report is tested in a real browser; without one that test is skipped and says so.
 chromium:

@@ -1,5 +1,6 @@
 # The only helpers: the validated configuration, the run table it expands to, and which files each target is.
 
+import json
 import mimetypes
 import os
 import shlex
@@ -10,11 +11,12 @@ HOME = Path(workflow.basedir)
 sys.path.insert(0, str(HOME / "workflow"))
 
 from fedbench import experiment as experiments
+from fedbench import runs as run_table
 from fedbench.digest import code_digest
 from fedbench.errors import FedbenchError
 from fedbench.manifest import COMMAND
 from fedbench.reporting import captions, contents
-from fedbench.spec import MirrorSource, ModelSpec
+from fedbench.spec import MirrorSource, ModelSpec, OfficialFlows
 
 # Every job inherits these: idle OpenMP threads sleep (spinning costs a busy machine a factor of five), the package is
 # found where it is not installed, the manifest learns the command, and Flower does not call home.
@@ -41,7 +43,8 @@ if workflow.config_settings.config:
 try:
     REGISTRY = experiments.read_registry(CONFIG)
     EXPERIMENT = experiments.load(config, folder=CONFIG, origin=ORIGIN)
-    RUNS = experiments.runs(EXPERIMENT, REGISTRY, where=ORIGIN)
+    RUNS = run_table.runs(EXPERIMENT, REGISTRY, where=ORIGIN)
+    TEACHER = run_table.teacher(EXPERIMENT.edge_fit, REGISTRY, ORIGIN) if EXPERIMENT.edge_fit else None
 except FedbenchError as error:
     raise WorkflowError(str(error)) from None
 
@@ -55,10 +58,19 @@ DATA = ({"gsfs": IOT23} if GSFS else {}) | ({"edge-fit": DOLLY} if EDGE_FIT else
 SCORES = [f"{RESULTS}/scores/scores.parquet", f"{RESULTS}/scores/runs.parquet"]
 SNAPSHOTS = f"{EXPERIMENT.results}/models"  # shared: no experiment fetches or converts the same weights again
 
+DOWNLOADS = f"{EXPERIMENT.results}/downloads"  # shared as well, and no rule's output: an interrupted one goes on
+CHECKSUMS = f"{CONFIG}/checksums.yaml"  # a parameter, not an input: a checksum that is recorded reruns nothing
+
+# Addresses go to the download, counts to the comparison: a count that is corrected fetches nothing.
+CAPTURES = run_table.captures(FLOWS.source, REGISTRY, ORIGIN) if FLOWS else {}
+IS_OFFICIAL = FLOWS is not None and isinstance(FLOWS.source, OfficialFlows)
+ADDRESSES = {name: capture.address for name, capture in CAPTURES.items() if IS_OFFICIAL}
+
 # A snapshot depends on the weights alone: a new title or licence fetches nothing.
 MODELS = {
     f"{model.name}-{model.weights.digest()}": ModelSpec(name=model.name, title=model.name, weights=model.weights)
-    for model in (run.model for run in RUNS.values() if run.model)
+    for model in (TEACHER, *(run.model for run in RUNS.values()))
+    if model
 }
 
 RUN_FILES = ("adapter.safetensors", "history.parquet", "predictions.parquet", "usage.json", "manifest.json")
@@ -93,10 +105,23 @@ def dataset(wildcards):
     return {"dataset": f"{folder}/dataset.parquet", "clients": f"{folder}/clients-{run.partition}.parquet"}
 
 
+def snapshot_of(model):
+    """The folder of a model's snapshot; nothing where there is no model."""
+    return f"{SNAPSHOTS}/{model.name}-{model.weights.digest()}" if model else []
+
+
 def snapshot(wildcards):
     """The base model of a run; a classical baseline has none."""
-    model = RUNS[wildcards.run].model
-    return f"{SNAPSHOTS}/{model.name}-{model.weights.digest()}" if model else []
+    return snapshot_of(RUNS[wildcards.run].model)
+
+
+def teacher(wildcards):
+    """The adapter and the base model of the finished run that a run distils from; most have none."""
+    taught = RUNS[wildcards.run].teacher
+    if not taught:
+        return []
+    name = f"{taught.model.name}-{taught.model.weights.digest()}"
+    return [f"{RESULTS}/runs/{taught.run}/adapter.safetensors", f"{SNAPSHOTS}/{name}"]
 
 
 def run_code(wildcards):
@@ -111,7 +136,16 @@ def run_code(wildcards):
 
 def memory(wildcards, input):
     """Megabytes to set aside for a run: the libraries, and the base model with activations and gradients."""
-    folder = snapshot(wildcards)
+    return model_memory(snapshot(wildcards))
+
+
+def teaching_memory(wildcards, input):
+    """Megabytes to set aside for Self-Instruct: those of a data job, or those of the teacher."""
+    return model_memory(snapshot_of(TEACHER)) if TEACHER else 500
+
+
+def model_memory(folder):
+    """Megabytes for the libraries and for four times the weights in a folder."""
     weights = [path.stat().st_size for path in Path(folder).iterdir()] if folder else []
     return 1000 + 4 * sum(weights) // 2**20
 
@@ -137,14 +171,15 @@ def datasets(studies=("gsfs", "edge-fit")):
 def data_accounts(studies=("gsfs", "edge-fit")):
     """What each stage did to the rows of each class, and how far memory alone would get."""
     files = {
-        "gsfs": ("clean-ledger.json", "sample-ledger.json", "split-ledger.json", "leakage.csv"),
-        "edge-fit": ("filter-ledger.json", "augment-ledger.json", "split-ledger.json"),
+        "gsfs": ("clean-ledger.json", "sample-ledger.json", "split-ledger.json", "leakage.csv")
+        + (("captures.csv",) if CAPTURES else ()),
+        "edge-fit": ("filter-ledger.json", "augment-ledger.json", "split-ledger.json", "leakage.csv"),
     }
     return [f"{DATA[study]}/{file}" for study in studies if study in DATA for file in files[study]]
 
 
 def snapshots():
-    """The base models of all runs."""
+    """The base models of all runs, and the teacher of Self-Instruct."""
     return [f"{SNAPSHOTS}/{name}" for name in MODELS]
 
 

@@ -1,5 +1,7 @@
-# Dolly. Takes instruction records (made, or from a mirror); leaves dataset.parquet, clients-*.parquet and the ledgers
-# that account for every record on the way.
+# Dolly. Takes instruction records (made, from a mirror, or downloaded); leaves dataset.parquet, clients-*.parquet and
+# the ledgers that account for every record on the way.
+
+UNUSED_TEACHER = [] if TEACHER else ["instructions.model_teacher"]  # an edit of it does not rerun the templates
 
 
 rule dolly_fetch:
@@ -16,6 +18,8 @@ rule dolly_fetch:
         "../envs/cpu.yaml"
     params:
         spec=keys(INSTRUCTIONS, "source") if INSTRUCTIONS else None,
+        downloads=DOWNLOADS,
+        checksums=CHECKSUMS,
         code=code_digest("instructions.fetch"),
     message:
         "Dolly: fetching the records"
@@ -48,6 +52,7 @@ rule dolly_filter:
 rule dolly_augment:
     input:
         filtered=rules.dolly_filter.output.filtered,
+        teacher=snapshot_of(TEACHER),
     output:
         augmented=f"{DOLLY}/augmented.parquet",
         ledger=f"{DOLLY}/augment-ledger.json",
@@ -57,10 +62,15 @@ rule dolly_augment:
         f"{RESULTS}/benchmarks/dolly/augment.tsv"
     conda:
         "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        tier=TEACHER.tier if TEACHER else "local",
+        mem_mb=teaching_memory,
+        runtime=1440 if TEACHER else 30,
     params:
         spec=keys(INSTRUCTIONS, "source", "self_instruct") if INSTRUCTIONS else None,
         seed=EXPERIMENT.seed,
-        code=code_digest("instructions.self_instruct"),
+        code=code_digest("instructions.self_instruct", without=["progress", *UNUSED_TEACHER]),
     message:
         "Dolly: Self-Instruct"
     script:
@@ -112,3 +122,22 @@ rule dolly_clients:
         "Dolly: records to clients ({wildcards.partition})"
     script:
         "../workflow/scripts/clients.py"
+
+
+rule dolly_leakage:
+    input:
+        dataset=rules.dolly_dataset.output.dataset,
+    output:
+        leakage=f"{DOLLY}/leakage.csv",
+    log:
+        f"{RESULTS}/logs/dolly/leakage.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/dolly/leakage.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        code=code_digest("instructions.leakage"),
+    message:
+        "Dolly: how near the test records are to the training records"
+    script:
+        "../workflow/scripts/dolly_leakage.py"

@@ -1,5 +1,5 @@
-# IoT-23. Takes Zeek connection logs (made, or from a mirror); leaves dataset.parquet, clients-*.parquet and the ledgers
-# that account for every row on the way.
+# IoT-23. Takes Zeek connection logs (made, from a mirror, or downloaded); leaves dataset.parquet, clients-*.parquet and
+# the ledgers that account for every row on the way.
 
 
 rule iot23_fetch:
@@ -16,6 +16,9 @@ rule iot23_fetch:
         "../envs/cpu.yaml"
     params:
         spec=keys(FLOWS, "source") if FLOWS else None,
+        addresses=json.dumps(ADDRESSES),
+        downloads=DOWNLOADS,
+        checksums=CHECKSUMS,
         code=code_digest("flows.fetch"),
     message:
         "IoT-23: fetching the logs"
@@ -44,6 +47,28 @@ rule iot23_clean:
         "IoT-23: logs to typed flows"
     script:
         "../workflow/scripts/iot23_clean.py"
+
+
+rule iot23_captures:
+    input:
+        flows=rules.iot23_clean.output.flows,
+        quarantine=rules.iot23_clean.output.quarantine,
+        sources=rules.iot23_fetch.output.sources,
+    output:
+        captures=f"{IOT23}/captures.csv",
+    log:
+        f"{RESULTS}/logs/iot23/captures.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/iot23/captures.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        captures=json.dumps({name: capture.model_dump() for name, capture in CAPTURES.items()}),
+        code=code_digest("flows.captures"),
+    message:
+        "IoT-23: what was parsed beside what is published"
+    script:
+        "../workflow/scripts/iot23_captures.py"
 
 
 rule iot23_sample:
@@ -81,7 +106,7 @@ rule iot23_dataset:
     conda:
         "../envs/cpu.yaml"
     params:
-        spec=keys(FLOWS, "source", "label", "template", "split") if FLOWS else None,
+        spec=keys(FLOWS, "source", "label", "split") if FLOWS else None,
         seed=EXPERIMENT.seed,
         code=code_digest("flows.dataset"),
     message:
@@ -127,7 +152,7 @@ rule iot23_leakage:
     conda:
         "../envs/cpu.yaml"
     params:
-        spec=keys(FLOWS, "source", "label", "template", "split") if FLOWS else None,
+        spec=keys(FLOWS, "source", "label", "split") if FLOWS else None,
         seed=EXPERIMENT.seed,
         code=code_digest("flows.leakage"),
     message:

@@ -6,6 +6,7 @@ rule run:
     input:
         unpack(dataset),
         snapshot=snapshot,
+        teacher=teacher,
     output:
         **{Path(name).stem: f"{RESULTS}/runs/{{run}}/{name}" for name in RUN_FILES},
     log:
@@ -14,8 +15,8 @@ rule run:
         f"{RESULTS}/benchmarks/runs/{{run}}.tsv"
     wildcard_constraints:
         run=any_of(RUNS),
-    # Language models take longest: started first, they do not run alone at the end.
-    priority: lambda wildcards: int(RUNS[wildcards.run].study == "edge-fit")
+    # What trains on all data, or trains a language model, takes longest: started first, it is not alone at the end.
+    priority: lambda wildcards: int(RUNS[wildcards.run].study == "edge-fit" or not RUNS[wildcards.run].strategy)
     conda:
         "../envs/cpu.yaml"
     threads: 1

@@ -15,12 +15,13 @@ from pathlib import Path
 from tabulate import tabulate
 
 from fedbench.experiment import load as load_experiment
-from fedbench.experiment import read_registry, runs
+from fedbench.experiment import read_registry
 from fedbench.files import write_json, write_text
 from fedbench.flows import clean, dataset, fetch, sample
 from fedbench.models.snapshot import fetch as fetch_snapshot
 from fedbench.partition import write_clients
 from fedbench.provenance import describe
+from fedbench.runs import runs
 from fedbench.spec import RunSpec
 
 CONFIG, RESULTS = Path("config"), Path("results")

@@ -17,6 +17,10 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
     "wrong type": ({"gsfs": {"federation": {"rounds": "many"}}}, ["gsfs.federation.rounds", "many"]),
     "unknown model": ({"gsfs": {"models": ["bert-giant"]}}, ["gsfs.models", "bert-giant", "tiny-bert"]),
     "unknown strategy": ({"gsfs": {"strategies": ["fedavgg"]}}, ["gsfs.strategies", "fedavgg", "fedavg"]),
+    "unknown teacher": (
+        {"edge_fit": {"instructions": {"self_instruct": {"teacher": "smollm"}}}},
+        ["edge_fit.instructions.self_instruct.teacher", "smollm", "template", "smollm2"],
+    ),
     "alpha not positive": ({"gsfs": {"flows": {"clients": {"alpha": 0}}}}, ["gsfs.flows.clients.alpha", "0"]),
     "too large a cohort": ({"gsfs": {"federation": {"clients_per_round": 9}}}, ["clients_per_round", "9", "3"]),
     "no mirror": (

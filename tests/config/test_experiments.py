@@ -8,6 +8,7 @@ import yaml
 from checkout import REPOSITORY, Checkout
 
 from fedbench import experiment as experiments
+from fedbench import runs as run_table
 from fedbench.experiment import overlay
 from fedbench.reporting import build, contents
 from fedbench.spec import Experiment
@@ -45,7 +46,7 @@ def test_the_engine_plans_every_run_and_table(checkout, config):
     registry = experiments.read_registry(REPOSITORY / "config")
     planned = checkout.planned(config=config)
     assert {job.removeprefix("Run: ") for job in planned if job.startswith("Run: ")} == set(
-        experiments.runs(experiment, registry)
+        run_table.runs(experiment, registry)
     )
     tables = [name for name in contents.table_names(experiment) if not name.endswith("-verdict")]
     assert {job.removeprefix("Table: ") for job in planned if job.startswith("Table: ")} == set(tables)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from fedbench.errors import FedbenchError
-from fedbench.experiment import load, read_registry, read_yaml, runs
+from fedbench.experiment import load, read_registry, read_yaml
+from fedbench.runs import runs
 from fedbench.schema import schemas, text
 
 

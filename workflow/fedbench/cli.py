@@ -48,7 +48,8 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="the resolved runs as JSON")] = False,
 ) -> None:
     """Validate an experiment file and list the runs it expands to."""
-    from fedbench.experiment import load, read_registry, read_yaml, runs
+    from fedbench.experiment import load, read_registry, read_yaml
+    from fedbench.runs import runs
 
     chosen = load(read_yaml(experiment), folder=config, origin=str(experiment))
     table = runs(chosen, read_registry(config), where=experiment)
@@ -62,6 +63,44 @@ def check(
             name, spec.procedure, model, spec.strategy.title if spec.strategy else "", str(spec.seed), spec.tier
         )
     Console().print(shown)
+
+
+@app.command()
+def deploy(
+    experiment: Annotated[Path, typer.Option(help="an experiment file (YAML) whose data and models are made")],
+    run: Annotated[str, typer.Option(help="label or folder name of one of its federated runs (see `check`)")],
+    nodes: Annotated[int, typer.Option(min=1, help="SuperNodes; client c is on node c mod N")] = 2,
+    out: Annotated[
+        Path | None, typer.Option(help="folder of the result  [default: results/<experiment>/deployed/<run>]")
+    ] = None,
+    config: Annotated[Path, typer.Option(help="folder of models.yaml, strategies.yaml and tiers.yaml")] = Path(
+        "config"
+    ),
+    timeout: Annotated[float, typer.Option(min=1, help="seconds after which the run is given up")] = 86_400,
+    keep: Annotated[bool, typer.Option("--keep", help="leave the private folder with keys and rows behind")] = False,
+) -> None:
+    """Execute a federated run on a real SuperLink and SuperNodes: loopback, TLS, node keys, all of it ended after."""
+    from fedbench.deploying import deploy as execute
+    from fedbench.deploying import located
+    from fedbench.experiment import load, read_registry, read_yaml
+    from fedbench.federation.deployment.processes import ended_by_signals
+    from fedbench.progress import Bar
+    from fedbench.runs import runs
+
+    chosen = load(read_yaml(experiment), folder=config, origin=str(experiment))
+    table = runs(chosen, read_registry(config), where=experiment)
+    named = [spec for folder, spec in table.items() if run in (folder, spec.label)]
+    if len(named) != 1:
+        federated = ", ".join(folder for folder, spec in table.items() if spec.procedure == "federated") or "none"
+        raise FedbenchError(
+            f"--run {run!r} names {len(named)} runs", where=experiment, remedy=f"Use one of: {federated}."
+        )
+    spec = named[0]
+    target = out or Path(chosen.results) / chosen.experiment / "deployed" / spec.folder
+    with ended_by_signals(), Bar(spec.label) as bar:
+        bar.stage("starting", 1)
+        execute(spec, *located(chosen, spec), target, nodes=nodes, timeout=timeout, keep=keep, on_round=bar.reached)
+    typer.echo(f"{target}: {spec.label} on {nodes} SuperNodes, adapter.safetensors, history.parquet and logs/")
 
 
 def scenario(log: Path) -> str:

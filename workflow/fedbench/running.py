@@ -4,6 +4,7 @@ import logging
 import os
 import resource
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import polars as pl
 from fedbench import provenance
 from fedbench.errors import FedbenchError
 from fedbench.files import atomic, write_json
+from fedbench.models import unavailable
 from fedbench.procedures.result import HISTORY, PREDICTIONS, Inputs, Result, write_table
 from fedbench.progress import Bar
 from fedbench.spec import RunSpec
@@ -22,18 +24,33 @@ LOG = logging.getLogger(__name__)
 FILES = ("adapter.safetensors", "history.parquet", "predictions.parquet", "usage.json", "manifest.json")
 
 
-def execute(run: RunSpec, dataset: Path, clients: Path, snapshot: Path | None, out: Path, checkpoints: Path) -> None:
-    """Execute a run and write its five files into `out`.
+def execute(
+    run: RunSpec,
+    dataset: Path,
+    clients: Path,
+    snapshot: Path | None,
+    out: Path,
+    checkpoints: Path,
+    grid: Callable[[Any], Any] | None = None,
+    teacher: tuple[Path, Path] | None = None,
+) -> None:
+    """Execute a run and write its five files into `out`; for `grid` (of a deployment) and `teacher` see `Inputs`.
 
     A fault of the run itself (out of memory, divergence) is a result: status `failed` with its message, empty tables.
-    Anything else is raised, so that the engine can retry it.
+    So is a base model that is not to be had: status `unavailable`. Anything else is raised, so that the engine can
+    retry it.
     """
     begun, started = time.perf_counter(), datetime.now(UTC)
     with Bar(run.label) as bar:
-        inputs = Inputs(pl.read_parquet(dataset), pl.read_parquet(clients), snapshot, checkpoints / run.folder, bar)
+        tables = pl.read_parquet(dataset), pl.read_parquet(clients)
+        inputs = Inputs(*tables, snapshot, checkpoints / run.folder, bar, grid, teacher)
         status, result = "ok", Result()
         try:
+            if snapshot:
+                unavailable.require(snapshot)
             result = _procedure(run, inputs)
+        except unavailable.UnavailableError as fault:
+            status, result.message = "unavailable", str(fault)
         except FedbenchError as fault:
             status, result.message = "failed", str(fault)
         except MemoryError:
@@ -42,8 +59,8 @@ def execute(run: RunSpec, dataset: Path, clients: Path, snapshot: Path | None, o
             if "out of memory" not in str(fault).lower():
                 raise
             status, result.message = "failed", f"out of memory: {str(fault).splitlines()[0]}"
-    if status == "failed":
-        LOG.error("%s failed: %s", run.label, result.message)
+    if status != "ok":
+        LOG.error("%s %s: %s", run.label, status, result.message)
     _write(run, result, out, status, started, time.perf_counter() - begun)
 
 

@@ -9,18 +9,19 @@ from pydantic import TypeAdapter
 
 from fedbench.federation import strategies
 from fedbench.files import write_text
-from fedbench.spec import Experiment, LinkedTier, ModelSpec, StrategySpec
+from fedbench.spec import CaptureSpec, Experiment, LinkedTier, ModelSpec, StrategySpec
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """Return file name -> JSON schema (draft 2020-12) of experiments, models, strategies and tiers."""
+    """Return file name -> JSON schema (draft 2020-12) of experiments, models, strategies, tiers, captures."""
     named = {
         "experiment.json": _schema(Experiment),
         "models.json": _registry(ModelSpec),
         "strategies.json": _registry(StrategySpec),
         "tiers.json": _registry(LinkedTier),
+        "captures.json": _registry(CaptureSpec),
     }
     for kind in strategies.kinds():
         named[f"strategy-{kind}.json"] = _schema(strategies.options(kind))

@@ -1,8 +1,8 @@
 """The vocabulary: every scientific choice of an experiment as a typed, validated value.
 
-Nothing here reads a file or imports another part of the package; `fedbench.experiment` loads YAML into these models and
-expands an `Experiment` into `RunSpec`s. Defaults are the published settings, or, where a paper leaves a choice open,
-the documented choice of this benchmark.
+Nothing here reads a file or imports another part of the package; `fedbench.experiment` loads YAML into these models,
+`fedbench.runs` expands an `Experiment` into `RunSpec`s. Defaults are the published settings, or, where a paper leaves a
+choice open, the documented choice of this benchmark.
 """
 
 import hashlib
@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Tier = Literal["edge", "client", "gateway", "central", "local"]
 Study = Literal["gsfs", "edge-fit"]
 Partition = Literal["iid", "dirichlet", "device"]
-Procedure = Literal["baseline", "zero-shot", "local-only", "centralised", "federated"]
+Template = Literal["edge", "cloud", "budget"]
+Procedure = Literal["baseline", "prompt", "zero-shot", "local-only", "centralised", "federated"]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", description="lower case letters, digits, '.' and '-'")]
 
@@ -65,6 +66,24 @@ class OfficialInstructions(Spec):
     dataset: str = "databricks/databricks-dolly-15k"
     revision: str = "main"
     file: str = "databricks-dolly-15k.jsonl"
+
+
+class CaptureSpec(Spec):
+    """One entry of config/captures.yaml: a capture of IoT-23, where its log lies and what is published about it."""
+
+    address: Annotated[str, Field(pattern=r"^https?://", description="of the capture's conn.log.labeled")]
+    device: Annotated[str, Field(description="the malware that ran, or the benign device")]
+    flows: Annotated[int | None, Field(ge=0, description="flows in the log; null: not published")] = None
+    labels: Annotated[
+        dict[str, Annotated[int, Field(ge=1)]] | None,
+        Field(description="flows of each detailed label, and Benign; null: not published"),
+    ] = None
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> "CaptureSpec":
+        if self.labels is not None and sum(self.labels.values()) != self.flows:
+            raise ValueError(f"labels add up to {sum(self.labels.values())}, flows is {self.flows}")
+        return self
 
 
 FlowsSource = Annotated[SyntheticSource | MirrorSource | OfficialFlows, Field(discriminator="kind")]
@@ -118,10 +137,16 @@ class FlowsSpec(Spec):
     sample_floor: Annotated[int, Field(ge=0, description="rows kept of a rare class, where it has them")] = 50
     split: SplitSpec = SplitSpec()
     label: Literal["detailed", "binary"] = "detailed"
-    template: Annotated[
-        Literal["cloud", "edge"], Field(description="cloud: verbose, named fields; edge: terse (prompt management)")
-    ] = "edge"
     clients: ClientsSpec = ClientsSpec()
+
+
+class GenerationSpec(Spec):
+    """How a model teacher samples (temperature and top_p as in Self-Instruct); the template teacher does not."""
+
+    temperature: Annotated[float, Field(gt=0, description="divides the logits")] = 0.7
+    top_p: Annotated[Fraction, Field(description="nucleus: the smallest set of tokens of this probability")] = 0.5
+    max_new_tokens: Annotated[int, Field(ge=8, description="a part of an answer that is longer is refused as cut off")] = 96
+    batch: Annotated[int, Field(ge=1, description="candidates sampled together; part of what a seed means")] = 32
 
 
 class SelfInstructSpec(Spec):
@@ -132,6 +157,10 @@ class SelfInstructSpec(Spec):
     ] = "template"
     count: Annotated[int, Field(ge=0, description="instruction pairs to add")] = 2500
     rouge_max: Annotated[float, Field(gt=0, le=1, description="ROUGE-L at or above which a pair is a near-copy")] = 0.7
+    patience: Annotated[
+        int, Field(ge=1, description="attempts in a row without a new pair after which the teacher counts as exhausted")
+    ] = 3000
+    generation: GenerationSpec = GenerationSpec()
 
 
 class InstructionsSpec(Spec):
@@ -216,9 +245,10 @@ class TrainingSpec(Spec):
     quantisation: Annotated[
         Literal["none", "nf4"], Field(description="nf4: 4-bit base with double quantisation (QLoRA)")
     ] = "none"
-    dtype: Annotated[Literal["float32", "bfloat16"], Field(description="of weights, or of compute under nf4")] = (
-        "float32"
-    )
+    dtype: Annotated[
+        Literal["float32", "bfloat16"],
+        Field(description="of weights, or of compute under nf4 and under full (whose weights stay float32)"),
+    ] = "float32"
     adaptation: Annotated[
         Literal["lora", "full"], Field(description="lora: adapters and a new head; full: every weight")
     ] = "lora"
@@ -231,15 +261,25 @@ class TrainingSpec(Spec):
     gradient_clip: Annotated[float, Field(ge=0, description="largest gradient norm; 0 turns clipping off")] = 1.0
     epochs: Annotated[int, Field(ge=0, description="E: passes over the data, a round when federated")] = 3
     batch_size: Annotated[int, Field(ge=1)] = 16
-    accumulate: Annotated[int, Field(ge=1, description="batches a step, whose gradients are averaged")] = 1
+    accumulate: Annotated[int, Field(ge=1, description="batches a step, which is that of all their rows together")] = 1
     gradient_checkpointing: Annotated[bool, Field(description="recompute activations: less memory, more time")] = False
     class_weights: Annotated[
-        Literal["none", "balanced"], Field(description="balanced: a class weighs inversely to its training rows")
+        Literal["none", "balanced"], Field(description="balanced: n / (k n_c) over the training rows of all clients")
     ] = "none"
     patience: Annotated[
-        int, Field(ge=0, description="epochs without a lower validation loss before training alone stops; 0: off")
+        int,
+        Field(
+            ge=0,
+            description="epochs without a lower validation loss before training alone stops and keeps the best; 0: off",
+        ),
     ] = 0
     max_length: Annotated[int, Field(ge=8, description="tokens; longer texts are cut, and the count reported")] = 128
+
+    @model_validator(mode="after")
+    def _trainable(self) -> "TrainingSpec":
+        if self.adaptation == "full" and self.quantisation != "none":
+            raise ValueError("4-bit weights cannot be trained: set adaptation to lora, or quantisation to none")
+        return self
 
 
 class CompressionSpec(Spec):
@@ -263,6 +303,14 @@ class PrivacySpec(Spec):
     side: Annotated[Literal["server", "client"], Field(description="who adds the noise")] = "server"
 
 
+class DistillationSpec(Spec):
+    """Knowledge distillation from a centrally trained model into the clients' smaller one (Hinton et al. 2015)."""
+
+    teacher: Annotated[Name, Field(description="one of gsfs.models; its first centralised run teaches")]
+    temperature: Annotated[float, Field(gt=0, description="T: softens both distributions")] = 2.0
+    weight: Annotated[Fraction, Field(description="share of T^2 KL(teacher || student) in the loss")] = 0.5
+
+
 class StrategySpec(Spec):
     """One entry of config/strategies.yaml: the strategy's module and its options (validated by that module)."""
 
@@ -272,6 +320,7 @@ class StrategySpec(Spec):
     options: dict[str, Any] = {}
     compression: CompressionSpec | None = None
     privacy: PrivacySpec | None = None
+    distillation: DistillationSpec | None = None
     published: Annotated[str | None, Field(description="row of GSFS Table III or Edge-FIT Table III")] = None
 
 
@@ -285,6 +334,7 @@ class LinkedTier(Spec):
     down_mbit: Annotated[float, Field(gt=0, description="download rate, megabits a second")]
     latency_ms: Annotated[float, Field(ge=0, description="one way")]
     watts: Annotated[float, Field(gt=0, description="power at load")]
+    prompt_tokens: Annotated[int, Field(ge=1, description="longest prompt that is worth its latency there")]
     source: Annotated[str, Field(description="where the figures come from")]
 
 
@@ -325,6 +375,13 @@ class GsfsSpec(Spec):
     central_seeds: Annotated[list[int], Field(min_length=1, description="seeds of the Table II runs")] = [0]
     federation: FederationSpec = FederationSpec()
     training: TrainingSpec = TrainingSpec()
+    template: Annotated[
+        Template, Field(description="how a flow becomes text; budget: cloud where it fits the tier's prompt_tokens")
+    ] = "edge"
+    prompts: Annotated[
+        dict[Template, dict[str, Any]],
+        Field(description="templates to compare on `federated_model`, trained centrally; each with its training keys"),
+    ] = {}
     federated_epochs: Annotated[int, Field(ge=1, description="E: local epochs a round")] = 1
     overrides: Annotated[
         dict[Name, dict[str, Any]], Field(description="training keys for one model or one strategy, by its name")
@@ -361,6 +418,15 @@ class ReportSpec(Spec):
 
     bootstrap: Annotated[int, Field(ge=100, description="resamples of the test set for 95 % intervals")] = 1000
     tolerance: Annotated[float, Field(ge=0, description="absolute difference that a verdict still calls close")] = 0.02
+    traffic: Annotated[
+        Literal["both", "up"], Field(description="bytes that a budget counts: both directions, or uploads alone")
+    ] = "both"
+    budgets: Annotated[
+        list[Fraction], Field(description="quality under a budget: shares of what FedAvg used, in bytes and in seconds")
+    ] = [0.25, 0.5, 1.0]
+    targets: Annotated[
+        list[Fraction], Field(description="cost to a target: shares of the accuracy that FedAvg ends with")
+    ] = [0.9, 0.95]
 
 
 class Experiment(Spec):
@@ -398,6 +464,14 @@ class Experiment(Spec):
         return self
 
 
+class TeacherRun(Spec):
+    """The finished run whose model teaches another run."""
+
+    run: Annotated[str, Field(description="folder of the run")]
+    model: ModelSpec
+    training: TrainingSpec
+
+
 class RunSpec(Spec):
     """One training or evaluation run, fully resolved: the same spec is the same folder, whoever asked for it."""
 
@@ -410,10 +484,13 @@ class RunSpec(Spec):
     data: Annotated[str, Field(description="digest of the data specification")]
     clients: Annotated[int, Field(ge=1)]
     partition: Partition = "dirichlet"
+    template: Template = "edge"
+    prompt_tokens: Annotated[int, Field(ge=1, description="of the run's tier, for template `budget`")] = 64
     model: ModelSpec | None = None
     baseline: str | None = None
     training: TrainingSpec = TrainingSpec()
     strategy: StrategySpec | None = None
+    teacher: TeacherRun | None = None
     federation: FederationSpec | None = None
     client_tier: LinkedTier | None = None
     scoring: Literal["classify", "generate", "rank"] = "classify"

@@ -30,6 +30,11 @@ SCHEMA = pa.schema(
         ("tier", pa.string()),
         ("client_tier", pa.string()),
         ("quantisation", pa.string()),
+        ("template", pa.string()),
+        ("prompt_tokens", pa.float64()),
+        ("truncated_texts", pa.int64()),
+        ("bytes_up", pa.int64()),
+        ("bytes_down", pa.int64()),
         ("clients", pa.int64()),
         ("rounds", pa.int64()),
         ("versions", pa.int64()),
@@ -87,6 +92,11 @@ def _row(folder: Path) -> dict[str, Any]:
 
 
 _USAGE = (
+    "template",
+    "prompt_tokens",
+    "truncated_texts",
+    "bytes_up",
+    "bytes_down",
     "rounds",
     "versions",
     "peak_rss_bytes",

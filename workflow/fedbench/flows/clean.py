@@ -1,67 +1,52 @@
 """Zeek logs to one Parquet file of typed flows, sorted by time within a scenario, with a ledger that adds up."""
 
+import base64
 import tempfile
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from polars.io.plugins import register_io_source
 
 from fedbench.errors import FedbenchError
 from fedbench.files import atomic, write_json
-from fedbench.flows.blocks import raw_lines
-from fedbench.flows.ledger import class_counts, step
-from fedbench.flows.schema import FLOWS, QUARANTINE, flow_class
+from fedbench.flows.blocks import Integers, raw_lines
+from fedbench.flows.chunk import TEXT
+from fedbench.flows.ledger import step
+from fedbench.flows.schema import FLOWS, QUARANTINE, UNLABELLED
+from fedbench.flows.stage import Run, windows
 from fedbench.flows.typed import typed
-from fedbench.flows.zeek import Format, read
+from fedbench.flows.uids import Uids
+from fedbench.flows.zeek import Format, Part, parts
 
 WINDOW_ROWS = 100_000  # rows sorted and written at once: bounds memory, and the row group of the output
 DUPLICATE = "duplicate uid"
 UNREADABLE = "unreadable"
+_AHEAD = 2  # parts parsed at the same time
+_LOG = 40  # a row's key: the index of its log, then this many bits for its line
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
-class _Stage:
-    """Flows of one scenario, typed but not yet sorted, one Parquet file a block, in reading order."""
+@dataclass(frozen=True)
+class _Read:
+    """What one part of a log gave."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.files = folder, list[Path]()
-        self.rows, self.times = 0, list[np.ndarray[Any, np.dtype[np.int64]]]()  # times: every 64th of each block
-
-    def add(self, flows: pl.DataFrame) -> None:
-        path = self.folder / f"{len(self.files):06d}.parquet"
-        # Sorted blocks with small row groups let a window read only the row groups it needs.
-        flows = flows.sort("ts", maintain_order=True)
-        flows.write_parquet(path, compression="lz4", row_group_size=16_384)
-        self.files.append(path)
-        self.times.append(flows["ts"].to_physical().gather_every(64).to_numpy())
-        self.rows += flows.height
-
-    def windows(self) -> Iterator[pl.DataFrame]:
-        """Yield all flows in order of time (ties: reading order), at most about `WINDOW_ROWS` at a time."""
-        if not self.files:
-            return
-        times = np.sort(np.concatenate(self.times))
-        parts = -(-self.rows // WINDOW_ROWS)
-        cuts = sorted({int(times[len(times) * part // parts]) for part in range(1, parts)})
-        bounds = [None, *cuts, None]
-        staged = pl.scan_parquet(self.files)
-        for low, high in pairwise(bounds):
-            window = staged
-            if low is not None:
-                window = window.filter(pl.col("ts") >= _instant(low))
-            if high is not None:
-                window = window.filter(pl.col("ts") < _instant(high))
-            yield window.sort("ts", "order").collect()
-
-
-def _instant(microseconds: int) -> pl.Expr:
-    return pl.lit(microseconds, pl.Int64).cast(pl.Datetime("us", "UTC"))
+    run: Run | None
+    uids: pl.Series
+    lines: pl.Series
+    classes: Counter[str]
+    rejected: pl.DataFrame
+    repairs: Counter[str]
 
 
 def clean(
@@ -77,7 +62,8 @@ def clean(
 
     A uid is kept where it is read first; its later rows are quarantined as `duplicate uid`, so that rows read are
     always rows kept plus rows quarantined, but only unreadable rows count towards `max_quarantined` (a share of the
-    rows read). uids are compared by a 64-bit hash. Outputs appear together, at the end, or not at all.
+    rows read). uids are compared by a 64-bit hash. Outputs appear together, at the end, or not at all. Until then
+    flows lie beside `flows`, in about 1.6 times the bytes of the logs.
 
     Raises:
         FedbenchError: a log is absent, empty or not a conn log, or too many rows are unreadable.
@@ -87,47 +73,44 @@ def clean(
     repairs: Counter[str] = Counter()
     read_classes: Counter[str] = Counter()
     rejected: list[pl.DataFrame] = []  # line, reason, log (index)
-    hashes: list[np.ndarray[Any, np.dtype[np.uint64]]] = []
-    order = 0
     flows.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".clean.", dir=flows.parent) as folder, ExitStack() as outputs:
-        stages: dict[str, _Stage] = {}
-        for index, (scenario, path) in enumerate(logs):
-            if scenario not in stages:
-                (Path(folder) / f"{len(stages)}").mkdir()
-                stages[scenario] = _Stage(Path(folder) / f"{len(stages)}")
-            for chunk in read(path, format):
-                frame, wrong, mended = typed(chunk.rows)
-                repairs += chunk.repairs + mended
-                wrong = pl.concat([chunk.unreadable, wrong])
-                rejected.append(wrong.with_columns(log=pl.lit(index, pl.Int32)))
-                read_classes += Counter(class_counts(frame.select(c=flow_class())["c"]))
-                read_classes[UNREADABLE] += wrong.height
-                hashes.append(frame["uid"].hash(seed=0).to_numpy())
-                numbered = pl.int_range(order, order + frame.height, dtype=pl.Int64, eager=True)
-                order += frame.height
-                if frame.height:
-                    stages[scenario].add(frame.with_columns(numbered.alias("order"), log=pl.lit(index, pl.Int32)))
-        unreadable = sum(frame.height for frame in rejected)
-        _check_share(unreadable, order + unreadable, max_quarantined, rejected, logs)
+    with tempfile.TemporaryDirectory(prefix=".clean.", dir=flows.parent) as scratch, ExitStack() as outputs:
+        uids = outputs.enter_context(Uids(Path(scratch)))
+        runs: dict[str, list[Run]] = {scenario: [] for scenario, _ in logs}
 
-        first = _first_of_each(np.concatenate(hashes))
-        hashes.clear()
-        files = pl.Series([str(path) for _, path in logs])
-        kept_classes: Counter[str] = Counter()
-        partial = outputs.enter_context(atomic(flows))
-        rows_kept = 0
-        with pq.ParquetWriter(partial, FLOWS, compression="zstd") as writer:
-            for scenario, stage in stages.items():
-                for window in stage.windows():
-                    new = pl.Series(first[window["order"].to_numpy()])
-                    if not new.all():
-                        again = window.filter(~new).select("line", pl.lit(DUPLICATE).alias("reason"), "log")
-                        rejected.append(again)
-                        window = window.filter(new)
-                    kept_classes += Counter(class_counts(window.select(c=flow_class())["c"]))
-                    writer.write_table(_flows_table(window, scenario, files, rows_kept), row_group_size=WINDOW_ROWS)
-                    rows_kept += window.height
+        def read(job: tuple[int, int, Part]) -> _Read:
+            log, number, part = job
+            return _read(part, Path(scratch) / f"{log}-{number}.arrow", log)
+
+        for log, (scenario, path) in enumerate(logs):
+            jobs = ((log, number, part) for number, part in enumerate(parts(path, format)))
+            for result in _ahead(read, jobs):
+                repairs += result.repairs
+                read_classes += result.classes
+                rejected.append(result.rejected)
+                if result.run:
+                    runs[scenario].append(result.run)
+                    uids.add(result.uids, (log << _LOG) + result.lines.to_numpy())
+        _check_share(read_classes, max_quarantined, rejected, logs)
+
+        repeated = uids.repeated()
+        kept_classes = read_classes - Counter({UNREADABLE: read_classes[UNREADABLE]})
+
+        def kept() -> Iterator[pl.DataFrame]:
+            row = 0
+            for scenario, own in runs.items():
+                for window in windows(own, WINDOW_ROWS):
+                    if repeated.size:
+                        again = _contains(repeated, (window["log"].to_numpy().astype(np.int64) << _LOG) + window["line"].to_numpy())
+                        if again.any():
+                            taken = window.filter(again)
+                            rejected.append(taken.select("line", pl.lit(DUPLICATE).alias("reason"), "log"))
+                            kept_classes.subtract(_classes(taken))
+                            window = window.filter(~again)
+                    yield _finished(window, scenario, row, logs)
+                    row += window.height
+
+        _sink(kept(), outputs.enter_context(atomic(flows)))
         quarantined = pl.concat(rejected)
         account = _ledger(repairs, quarantined["reason"], read_classes, kept_classes, logs)
         if quarantine is not None:
@@ -136,27 +119,72 @@ def clean(
     return account
 
 
-def _flows_table(window: pl.DataFrame, scenario: str, files: pl.Series, first_row: int) -> pa.Table:
-    whole = window.with_columns(
-        row_id=pl.int_range(first_row, first_row + window.height, dtype=pl.Int64),
-        scenario=pl.lit(scenario),
-        file=files.gather(window["log"].cast(pl.UInt32)),
+def _ahead(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
+    """Map in threads: results in order, `_AHEAD` of them in the making while one is used."""
+    with ThreadPoolExecutor(_AHEAD) as pool:
+        pending: deque[Future[U]] = deque()
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > _AHEAD:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+def _read(part: Part, path: Path, log: int) -> _Read:
+    chunk = part.parse()
+    flows, wrong, mended = typed(chunk.rows)
+    rejected = pl.concat([chunk.unreadable, wrong])
+    classes = _classes(flows) + Counter({UNREADABLE: rejected.height})
+    return _Read(
+        Run.write(flows, path, log) if flows.height else None,
+        flows["uid"],
+        flows["line"],
+        classes,
+        rejected.with_columns(log=pl.lit(log, pl.Int32)),
+        chunk.repairs + mended,
     )
-    return whole.select(FLOWS.names).to_arrow(compat_level=pl.CompatLevel.oldest()).cast(FLOWS)
 
 
-def _first_of_each(hashes: np.ndarray[Any, np.dtype[np.uint64]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Mark the first occurrence of each value; sorts a sixteenth of the values at a time, to bound memory."""
-    first = np.zeros(len(hashes), dtype=bool)
-    for part in range(16):
-        at = np.flatnonzero(hashes >> np.uint64(60) == part)
-        first[at[np.unique(hashes[at], return_index=True)[1]]] = True
-    return first
+def _classes(flows: pl.DataFrame) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for label, detailed, count in flows.group_by("label", "detailed_label").len().iter_rows():
+        counts[detailed or label or UNLABELLED] += count
+    return counts
+
+
+def _contains(ascending: Integers, keys: Integers) -> pl.Series:
+    at = np.searchsorted(ascending, keys)
+    return pl.Series(ascending[np.minimum(at, len(ascending) - 1)] == keys)
+
+
+def _finished(window: pl.DataFrame, scenario: str, row: int, logs: Sequence[tuple[str, Path]]) -> pl.DataFrame:
+    files = pl.Series([str(path) for _, path in logs])
+    return window.with_columns(
+        pl.col(TEXT).cast(pl.String),
+        row_id=pl.int_range(row, row + window.height, dtype=pl.Int64),
+        scenario=pl.lit(scenario),
+        file=files.gather(window["log"]),
+    ).select(FLOWS.names)
+
+
+def _sink(frames: Iterator[pl.DataFrame], path: Path) -> None:
+    """Write frames as one Parquet file that any reader finds to have the schema `FLOWS`, nullability included."""
+    views = [field.with_type(pa.string_view()) if field.type == pa.string() else field for field in FLOWS]
+    source = register_io_source(lambda *_: frames, schema=pl.Schema(FLOWS))
+    source.sink_parquet(
+        path,
+        compression_level=1,
+        row_group_size=WINDOW_ROWS,
+        arrow_schema=pa.schema(views),
+        metadata={"ARROW:schema": base64.b64encode(FLOWS.serialize()).decode()},
+    )
 
 
 def _check_share(
-    unreadable: int, rows: int, limit: float, rejected: list[pl.DataFrame], logs: Sequence[tuple[str, Path]]
+    read: Counter[str], limit: float, rejected: list[pl.DataFrame], logs: Sequence[tuple[str, Path]]
 ) -> None:
+    unreadable, rows = read[UNREADABLE], read.total()
     if unreadable <= limit * rows:
         return
     worst = next(frame for frame in rejected if frame.height).row(0, named=True)
@@ -171,16 +199,12 @@ def _check_share(
 def _write_quarantine(quarantined: pl.DataFrame, logs: Sequence[tuple[str, Path]], path: Path) -> None:
     with pq.ParquetWriter(path, QUARANTINE, compression="zstd") as writer:
         for index, (_, log) in enumerate(logs):
-            rows = quarantined.filter(pl.col("log") == index).sort("line")
-            for part in rows.iter_slices(500_000):
-                texts = raw_lines(log, set(part["line"]))
-                table = part.select(
-                    "line",
-                    "reason",
-                    file=pl.lit(str(log)),
-                    text=pl.Series([texts[n] for n in part["line"]], dtype=pl.String),
-                ).select(QUARANTINE.names)
-                writer.write_table(table.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(QUARANTINE))
+            rows, done = quarantined.filter(pl.col("log") == index).sort("line"), 0
+            for texts in raw_lines(log, rows["line"].to_numpy()):
+                part = rows.slice(done, len(texts)).select("line", "reason", file=pl.lit(str(log)), text=texts)
+                done += len(texts)
+                table = part.select(QUARANTINE.names).to_arrow(compat_level=pl.CompatLevel.oldest())
+                writer.write_table(table.cast(QUARANTINE))
 
 
 def _ledger(
@@ -190,15 +214,14 @@ def _ledger(
     kept_classes: Counter[str],
     logs: Sequence[tuple[str, Path]],
 ) -> dict[str, Any]:
-    before = {name: count for name, count in read_classes.most_common() if count}
+    before, kept = _largest_first(read_classes), _largest_first(kept_classes)
     parsed = {name: count for name, count in before.items() if name != UNREADABLE}
-    kept = dict(kept_classes.most_common())
     return {
         "rows_read": sum(before.values()),
         "rows_kept": sum(kept.values()),
         "rows_quarantined": len(reasons),
         "repairs": dict(sorted(repairs.items())),
-        "quarantine_reasons": dict(sorted(Counter(reasons.to_list()).items())),
+        "quarantine_reasons": dict(reasons.value_counts().sort("reason").iter_rows()),
         "labels": {"read": before, "kept": kept},
         "steps": [
             step("parse", before, parsed, "rows that are not a flow are quarantined"),
@@ -206,3 +229,7 @@ def _ledger(
         ],
         "logs": [{"scenario": scenario, "path": str(path)} for scenario, path in logs],
     }
+
+
+def _largest_first(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(((name, count) for name, count in counts.items() if count), key=lambda one: (-one[1], one[0])))

@@ -20,7 +20,8 @@ DATASET = pa.schema(
         pa.field("row_id", pa.int64(), nullable=False),
         pa.field("scenario", pa.string(), nullable=False),
         pa.field("device", pa.string(), nullable=False),
-        pa.field("text", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),  # terse: template `edge`
+        pa.field("cloud_text", pa.string(), nullable=False),  # verbose: template `cloud`, the same fields
         pa.field("text_id", pa.int64(), nullable=False),  # equal text <-> equal id
         pa.field("label", pa.string(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
@@ -47,13 +48,21 @@ def device() -> pl.Expr:
 
 
 def rendered(sample: Path, spec: FlowsSpec) -> pl.DataFrame:
-    """Return the sampled flows by row_id with `device`, `label`, `text`, `text_id` and the columns of a baseline."""
+    """Return the sampled flows by row_id with `device`, `label`, the texts, `text_id` and the columns of a baseline.
+
+    Both templates show the same fields, so flows that share a text in one share it in the other.
+    """
     label = pl.col("label") if spec.label == "binary" else flow_class()
     rows = (
         pl.read_parquet(sample)
         .sort("row_id")
         .with_columns(
-            device=device(), label=label, text=text(spec.template), resp_port="id.resp_p", orig_port="id.orig_p"
+            device=device(),
+            label=label,
+            text=text("edge"),
+            cloud_text=text("cloud"),
+            resp_port="id.resp_p",
+            orig_port="id.orig_p",
         )
     )
     if not rows.height:
@@ -74,7 +83,7 @@ def build(sample: Path, spec: FlowsSpec, seed: int, dataset: Path, ledger: Path)
     """
     rows = rendered(sample, spec)
     before = class_counts(rows["label"])
-    steps = [step("label", before, before, f"label: {spec.label}; template: {spec.template}")]
+    steps = [step("label", before, before, f"label: {spec.label}")]
     if spec.split.protocol == "grouped":
         keep = cut_copies(rows["text_id"].to_numpy(), spec.split.max_copies, seed)
         rows = rows.filter(pl.Series(keep))

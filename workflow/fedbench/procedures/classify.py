@@ -1,10 +1,14 @@
 """GSFS: fine-tune a transformer to classify flows, centrally or federated (Tables II and III)."""
 
+from dataclasses import replace
+
 from fedbench.evaluation.latency import measure
 from fedbench.federation.client import Resident
-from fedbench.federation.simulation import simulate
 from fedbench.models.loading import load
+from fedbench.procedures import distillation
 from fedbench.procedures.common import Stopwatch, federated_usage, held_by, train_alone, usage
+from fedbench.procedures.federate import federate
+from fedbench.procedures.prompts import choose
 from fedbench.procedures.result import Inputs, Result, predictions
 from fedbench.spec import RunSpec
 from fedbench.training.checkpoint import Checkpoint
@@ -20,9 +24,13 @@ def execute(run: RunSpec, inputs: Inputs) -> Result:
     loaded = load(inputs.snapshot, "classify", run.training, names, run.seed)
     trainer = Trainer(loaded, run.training)
     classes = [names.index(label) for label in data["label"].to_list()]
-    everything = flows(loaded.tokenizer, data["text"].to_list(), classes, run.training.max_length)
+    column, shown = choose(run, loaded.tokenizer, data)
+    everything = flows(loaded.tokenizer, data[column].to_list(), classes, run.training.max_length)
     split = data["split"].to_list()
     part = {name: everything.take([k for k, s in enumerate(split) if s == name]) for name in set(split)}
+    if run.training.class_weights == "balanced":
+        # By the training rows of all clients together: no client's own skew decides what a class is worth.
+        trainer.balance([k for k, s in zip(classes, split, strict=True) if s == "train"], len(names))
     test = data.filter(data["split"] == "test")
     truth = test["label"].to_list()
     load_seconds = watch.lap()
@@ -34,9 +42,13 @@ def execute(run: RunSpec, inputs: Inputs) -> Result:
 
     result = Result()
     if run.procedure == "federated":
+        learnt = everything
+        if run.strategy and run.strategy.distillation:
+            trainer.distillation = run.strategy.distillation
+            learnt = replace(everything, taught=distillation.teach(run, inputs, data[column].to_list(), names))
         resident = Resident(
             trainer,
-            [everything.take(rows) for rows in held_by(inputs, run.clients, "train")],
+            [learnt.take(rows) for rows in held_by(inputs, run.clients, "train")],
             [everything.take(rows) for rows in held_by(inputs, run.clients, "validation")],
             run.seed,
         )
@@ -45,7 +57,7 @@ def execute(run: RunSpec, inputs: Inputs) -> Result:
             trainer.load(arrays)
             return trainer.evaluate(part["validation"])
 
-        outcome = simulate(run, resident, trainer.arrays(), evaluate, checkpoint, inputs.bar.reached)
+        outcome = federate(run, inputs, resident, evaluate, checkpoint)
         train_seconds, tokens, padding = outcome.train_seconds, outcome.tokens, outcome.padding
         watch.lap()
         for client, arrays in sorted(outcome.clients.items()):
@@ -64,8 +76,9 @@ def execute(run: RunSpec, inputs: Inputs) -> Result:
     result.adapter = trainer.arrays()
     result.usage |= {
         **usage(loaded, trainer, tokens, padding, everything.truncated),
+        **shown,
         "seconds": {"load": load_seconds, "train": train_seconds, "evaluate": evaluate_seconds},
-        "latency_ms": measure(lambda text: _classify(trainer, text), test["text"].to_list(), run.latency_requests),
+        "latency_ms": measure(lambda text: _classify(trainer, text), test[column].to_list(), run.latency_requests),
     }
     checkpoint.clear()
     return result

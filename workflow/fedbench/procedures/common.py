@@ -1,5 +1,6 @@
 """What classifying and instruction runs share: rows a client, one long training with checkpoints, the usage figures."""
 
+import json
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from fedbench.errors import FedbenchError
-from fedbench.federation.client import finite
+from fedbench.federation.history import finite
 from fedbench.federation.simulation import Outcome
 from fedbench.models.loading import Loaded
 from fedbench.procedures.result import Inputs
@@ -15,7 +16,7 @@ from fedbench.spec import RunSpec
 from fedbench.training.batches import steps_per_epoch
 from fedbench.training.checkpoint import Checkpoint
 from fedbench.training.examples import Examples
-from fedbench.training.loop import Trainer
+from fedbench.training.loop import Arrays, Trainer
 
 # Distinct streams of randomness under one seed: the batch order of clients is (seed, client), this one is central.
 CENTRAL = 1_000_003
@@ -23,12 +24,18 @@ CENTRAL = 1_000_003
 
 @dataclass
 class Alone:
-    """What a training without federation leaves: history rows and totals."""
+    """What a training without federation leaves: history rows and totals.
+
+    Attributes:
+        best_epoch, best_loss: the epoch of the lowest validation loss so far (early stopping only).
+    """
 
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     tokens: int = 0
     padding: int = 0
+    best_epoch: int = 0
+    best_loss: float | None = None
 
 
 def held_by(inputs: Inputs, clients: int, split: str) -> list[list[int]]:
@@ -62,19 +69,30 @@ def train_alone(
     *,
     client: int = -1,
 ) -> Alone:
-    """Train E epochs on one set of rows, a checkpoint an epoch, going on from the checkpoint if there is one."""
+    """Train E epochs on one set of rows, a checkpoint an epoch, going on from the checkpoint if there is one.
+
+    With `patience`, training stops after so many epochs without a lower validation loss; the parameters of the best
+    epoch are put back at the end, and a history row of phase "early-stop" names it.
+
+    Raises:
+        FedbenchError: early stopping has no validation rows to go by.
+    """
+    patience = run.training.patience
     per_epoch = steps_per_epoch(len(train), run.training.batch_size)
-    done, alone = 0, Alone()
+    done, alone, best = 0, Alone(), Arrays()
     stored = checkpoint.load()
     if stored:
         facts, arrays = stored
-        trainer.load({k.removeprefix("adapter/"): v for k, v in arrays.items() if k.startswith("adapter/")})
-        trainer.load_optimizer({k.removeprefix("optim/"): v for k, v in arrays.items() if k.startswith("optim/")})
+        trainer.load(_under("adapter/", arrays))
+        trainer.load_optimizer(_under("optim/", arrays))
+        best = _under("best/", arrays)
         done, alone = int(facts["epoch"]), Alone(**facts["alone"])
     else:
         alone.history.append(_validation(trainer, validation, 0, client))
     who = CENTRAL if client < 0 else client
     for epoch in range(done, run.training.epochs):
+        if patience and epoch - alone.best_epoch >= patience:
+            break
         inputs.bar.stage(f"epoch {epoch + 1}/{run.training.epochs}", per_epoch)
         progress = trainer.train(
             train,
@@ -91,10 +109,44 @@ def train_alone(
         alone.seconds += progress.seconds
         alone.tokens += progress.tokens
         alone.padding += progress.padding
-        arrays = {f"adapter/{k}": v for k, v in trainer.arrays().items()}
+        done, now = epoch + 1, trainer.arrays()
+        if patience and _improves(alone, done):
+            best = now
+        arrays = {f"adapter/{k}": v for k, v in now.items()}
         arrays |= {f"optim/{k}": v for k, v in trainer.optimizer_arrays().items()}
-        checkpoint.save({"epoch": epoch + 1, "alone": alone.__dict__}, arrays)
+        checkpoint.save({"epoch": done, "alone": alone.__dict__}, arrays | {f"best/{k}": v for k, v in best.items()})
+    if best:
+        trainer.load(best)
+        told = {"best_epoch": alone.best_epoch, "epochs": done, "stopped": done < run.training.epochs}
+        alone.history.append(
+            {
+                "step": alone.best_epoch * per_epoch,
+                "round": 0,
+                "client": client,
+                "phase": "early-stop",
+                "loss": alone.best_loss,
+                "metrics": json.dumps(told),
+            }
+        )
     return alone
+
+
+def _improves(alone: Alone, epoch: int) -> bool:
+    """Note whether the validation loss of `epoch`, the last row of the history, is the lowest so far."""
+    loss = alone.history[-1]["loss"]
+    if loss is None:
+        raise FedbenchError(
+            "early stopping has no validation rows to go by",
+            remedy="Set training.patience to 0, or give the split a validation share.",
+        )
+    if alone.best_loss is not None and loss >= alone.best_loss:
+        return False
+    alone.best_epoch, alone.best_loss = epoch, loss
+    return True
+
+
+def _under(prefix: str, arrays: Arrays) -> Arrays:
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
 
 
 def _validation(trainer: Trainer, validation: Examples, step: int, client: int) -> dict[str, Any]:
@@ -116,6 +168,8 @@ def federated_usage(outcome: Outcome) -> dict[str, Any]:
         "bytes_down": outcome.bytes_down,
         "rounds": outcome.rounds,
         "versions": len(outcome.clock.versions),
+        "replies": {"lost": outcome.lost, "failed": outcome.failed},
+        "privacy": outcome.privacy,
         "virtual": {
             "central_seconds": outcome.clock.central_seconds,
             "client_seconds": outcome.clock.mean_wait,

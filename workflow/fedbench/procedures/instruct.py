@@ -8,9 +8,9 @@ from fedbench.errors import FedbenchError
 from fedbench.evaluation.answers import answered, generate
 from fedbench.evaluation.latency import measure
 from fedbench.federation.client import Resident
-from fedbench.federation.simulation import simulate
 from fedbench.models.loading import load
 from fedbench.procedures.common import Stopwatch, federated_usage, held_by, train_alone, usage
+from fedbench.procedures.federate import federate
 from fedbench.procedures.result import Inputs, Result, predictions
 from fedbench.spec import RunSpec
 from fedbench.training.checkpoint import Checkpoint
@@ -96,4 +96,4 @@ def _federated(
         trainer.load(arrays)
         return trainer.evaluate(validation)
 
-    return simulate(run, resident, trainer.arrays(), evaluate, checkpoint, inputs.bar.reached)
+    return federate(run, inputs, resident, evaluate, checkpoint)

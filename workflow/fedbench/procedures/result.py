@@ -1,6 +1,6 @@
 """What a procedure is given and what it returns, with the schemas of a run's tables."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,13 +62,21 @@ class Result:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a procedure is given: the data set, who holds what, the base model, and where to keep its state."""
+    """What a procedure is given: the data set, who holds what, the base model, and where to keep its state.
+
+    Attributes:
+        grid: makes the grid on which a federated run's clients are reached, once the server knows what they hold; None
+            leaves it to the run.
+        teacher: adapter and snapshot of the model that teaches this run.
+    """
 
     dataset: pl.DataFrame
     clients: pl.DataFrame
     snapshot: Path | None
     checkpoints: Path
     bar: Bar
+    grid: Callable[[Any], Any] | None = None
+    teacher: tuple[Path, Path] | None = None
 
 
 def write_table(path: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema) -> None:

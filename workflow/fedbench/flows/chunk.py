@@ -1,0 +1,40 @@
+"""Rows on their way from a log's text to typed flows."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+import polars as pl
+
+from fedbench.flows.schema import COLUMNS
+
+TEXT: Final = pl.Categorical(pl.Categories("fedbench.flows"))
+"""Columns with few distinct values are kept as numbers of those values: a quarter of the bytes to sort and to store."""
+
+TEXTS: Final = ("proto", "service", "conn_state", "history", "tunnel_parents", "label", "detailed_label")
+
+_ALIVE: Final = pl.Series([], dtype=TEXT)  # polars forgets the values when no column uses them, as between two files
+
+UNREADABLE: Final = {"line": pl.Int64, "reason": pl.String}
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive rows of one log.
+
+    Attributes:
+        rows: every column of `COLUMNS` (null: unset or absent) and `line` (from 1). Columns are strings, except where
+            a whole block reads as it should: there ports, counts and times are numbers, `TEXTS` and flags `TEXT`.
+        unreadable: (line, reason) of rows that could not be told apart into columns.
+        repairs: rows mended while reading, by reason.
+    """
+
+    rows: pl.DataFrame
+    unreadable: pl.DataFrame
+    repairs: Counter[str] = field(default_factory=Counter)
+
+
+def complete(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the columns of `COLUMNS` and `line`, absent ones as nulls."""
+    absent = [pl.lit(None, pl.String).alias(name) for name in COLUMNS if name not in frame.columns]
+    return frame.with_columns(absent).select(*COLUMNS, "line")
