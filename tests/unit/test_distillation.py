@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from safetensors.numpy import load_file, save_file
 from torch.nn.functional import cross_entropy
 
+from fedbench import running
+from fedbench.files import read_json
 from fedbench.models.loading import load
-from fedbench.spec import DistillationSpec
+from fedbench.spec import DistillationSpec, TeacherRun
 from fedbench.training.examples import flows
 from fedbench.training.loop import Trainer, distilled
 
@@ -49,6 +52,34 @@ def test_rows_keep_their_teacher_when_they_are_dealt_out():
     examples = flows(_Words(), ["a", "b", "c"], [0, 1, 0], 8)
     assert replace(examples, taught=taught).take([2, 0]).taught.tolist() == [[4, 5], [0, 1]]
     assert examples.take([1]).taught is None
+
+
+def test_a_run_learns_from_a_finished_one_and_says_so_where_that_one_failed(tmp_path):
+    dataset, clients = tiny.data(tmp_path)
+    snapshot = tiny.snapshot(tmp_path)
+
+    def execute(spec, teacher=None):
+        out = tmp_path / spec.folder
+        running.execute(spec, dataset, clients, snapshot, out, tmp_path / "checkpoints", teacher=teacher)
+        return out / "adapter.safetensors", read_json(out / "manifest.json")
+
+    nothing = {"strategy": None, "federation": None, "client_tier": None}
+    alone = tiny.run().model_copy(update={"label": "central", "procedure": "centralised", **nothing})
+    adapter, manifest = execute(alone)
+    assert manifest["status"] == "ok"
+    taught = TeacherRun(run=alone.folder, model=alone.model, training=alone.training)
+    spec = DistillationSpec(teacher="tiny-bert", weight=1.0)
+    strategy = tiny.run().strategy.model_copy(update={"distillation": spec})
+    student = tiny.run().model_copy(update={"teacher": taught, "strategy": strategy})
+    learnt, manifest = execute(student, (adapter, snapshot))
+    assert manifest["status"] == "ok", manifest["message"]
+    plain, _ = execute(tiny.run())
+    assert any((load_file(learnt)[k] != v).any() for k, v in load_file(plain).items())
+
+    save_file({}, adapter)
+    _, manifest = execute(student, (adapter, snapshot))
+    assert manifest["status"] == "failed"
+    assert f"the teacher {alone.folder} has no model" in manifest["message"]
 
 
 class _Words:

@@ -177,6 +177,8 @@ GOOD = {
         ({"response": "On. It burns. "}, "response format"),
         ({"instruction": "A lamp\x00 burns. Is it 'On' or 'Off'?"}, "instruction format"),
         ({"label": None, "labels": None, "response": "a LAMP burns. Is it 'on' or 'off'?"}, "response repeats"),
+        ({"response": "On. It burns now. It burns now."}, "response repeats itself"),
+        ({"response": "On.\n1. Open the door.\n2. Open the door."}, "response repeats itself"),
         ({"labels": None}, "label without label set"),
         ({"response": "It is On."}, "response does not begin with its label"),
         ({"label": "Dim"}, "response does not begin with its label"),

@@ -232,10 +232,10 @@ def test_tables_need_scores(tmp_path: Path) -> None:
 
 
 def test_columns_that_share_what_stands_before_the_comma_share_a_heading() -> None:
-    table = pd.DataFrame({"a": ["x"], "F1 (macro), central": [Estimate(1)], "F1 (macro), client": [Estimate(2)]})
+    table = pd.DataFrame({"per": ["x"], "F1 (macro), central": [Estimate(1)], "F1 (macro), client": [Estimate(2)]})
     text = writing.html(table, "C")
     assert '<th scope="colgroup" class="group" colspan="2">F1 (macro)</th>' in text
-    assert '<th scope="col" rowspan="2">A</th>' in text
+    assert '<th scope="col" rowspan="2">Per</th>' in text
     assert '<th scope="col" class="number">central</th>' in text
 
 

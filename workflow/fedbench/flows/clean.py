@@ -1,6 +1,5 @@
 """Zeek logs to one Parquet file of typed flows, sorted by time within a scenario, with a ledger that adds up."""
 
-import base64
 import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,47 +9,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
-from polars.io.plugins import register_io_source
 
 from fedbench.errors import FedbenchError
 from fedbench.files import atomic, write_json
-from fedbench.flows.blocks import Integers, raw_lines
-from fedbench.flows.chunk import TEXT
+from fedbench.flows import output
+from fedbench.flows.blocks import raw_lines
+from fedbench.flows.chunk import TEXT, TEXTS
 from fedbench.flows.ledger import step
-from fedbench.flows.schema import FLOWS, QUARANTINE, UNLABELLED
-from fedbench.flows.stage import Run, windows
+from fedbench.flows.schema import QUARANTINE, UNLABELLED
+from fedbench.flows.stage import Stage
 from fedbench.flows.typed import typed
-from fedbench.flows.uids import Uids
+from fedbench.flows.uids import Hashes, Uids, hashed
 from fedbench.flows.zeek import Format, Part, parts
 
 WINDOW_ROWS = 100_000  # rows sorted and written at once: bounds memory, and the row group of the output
 DUPLICATE = "duplicate uid"
 UNREADABLE = "unreadable"
-_AHEAD = 2  # parts parsed at the same time
-_LOG = 40  # a row's key: the index of its log, then this many bits for its line
+_THREADS = 2  # that read: polars has its own for each step, but there is much between the steps
 
+Logs = Sequence[tuple[str, Path]]
 T = TypeVar("T")
 U = TypeVar("U")
 
 
-@dataclass(frozen=True)
-class _Read:
-    """What one part of a log gave."""
-
-    run: Run | None
-    uids: pl.Series
-    lines: pl.Series
-    classes: Counter[str]
-    rejected: pl.DataFrame
-    repairs: Counter[str]
-
-
 def clean(
-    logs: Sequence[tuple[str, Path]],
+    logs: Logs,
     flows: Path,
     ledger: Path,
     quarantine: Path | None = None,
@@ -63,7 +48,7 @@ def clean(
     A uid is kept where it is read first; its later rows are quarantined as `duplicate uid`, so that rows read are
     always rows kept plus rows quarantined, but only unreadable rows count towards `max_quarantined` (a share of the
     rows read). uids are compared by a 64-bit hash. Outputs appear together, at the end, or not at all. Until then
-    flows lie beside `flows`, in about 1.6 times the bytes of the logs.
+    the rows lie beside `flows`, in about 1.5 times the bytes of the logs.
 
     Raises:
         FedbenchError: a log is absent, empty or not a conn log, or too many rows are unreadable.
@@ -71,79 +56,79 @@ def clean(
     if not logs:
         raise FedbenchError("no logs to read", remedy="Name at least one conn.log.labeled.")
     repairs: Counter[str] = Counter()
-    read_classes: Counter[str] = Counter()
+    classes: Counter[str] = Counter()
     rejected: list[pl.DataFrame] = []  # line, reason, log (index)
     flows.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".clean.", dir=flows.parent) as scratch, ExitStack() as outputs:
         uids = outputs.enter_context(Uids(Path(scratch)))
-        runs: dict[str, list[Run]] = {scenario: [] for scenario, _ in logs}
-
-        def read(job: tuple[int, int, Part]) -> _Read:
-            log, number, part = job
-            return _read(part, Path(scratch) / f"{log}-{number}.arrow", log)
-
+        stages = {scenario: Stage(Path(scratch) / str(at)) for at, scenario in enumerate(dict(logs))}
         for log, (scenario, path) in enumerate(logs):
-            jobs = ((log, number, part) for number, part in enumerate(parts(path, format)))
-            for result in _ahead(read, jobs):
-                repairs += result.repairs
-                read_classes += result.classes
-                rejected.append(result.rejected)
-                if result.run:
-                    runs[scenario].append(result.run)
-                    uids.add(result.uids, (log << _LOG) + result.lines.to_numpy())
-        _check_share(read_classes, max_quarantined, rejected, logs)
+            for part in _mapped(_read, parts(path, format)):
+                repairs += part.repairs
+                classes += part.classes
+                rejected.append(part.rejected.with_columns(log=pl.lit(log, pl.Int32)))
+                uids.add(part.hashes, log, part.flows["line"])
+                stages[scenario].add(part.flows, log)
+        for stage in stages.values():
+            stage.flush()
+        _check_share(classes, max_quarantined, rejected, logs)
 
         repeated = uids.repeated()
-        kept_classes = read_classes - Counter({UNREADABLE: read_classes[UNREADABLE]})
+        files = pl.Series([str(path) for _, path in logs], dtype=TEXT)
+        kept_classes = classes - Counter({UNREADABLE: classes[UNREADABLE]})
 
         def kept() -> Iterator[pl.DataFrame]:
-            row = 0
-            for scenario, own in runs.items():
-                for window in windows(own, WINDOW_ROWS):
-                    if repeated.size:
-                        again = _contains(repeated, (window["log"].to_numpy().astype(np.int64) << _LOG) + window["line"].to_numpy())
-                        if again.any():
-                            taken = window.filter(again)
-                            rejected.append(taken.select("line", pl.lit(DUPLICATE).alias("reason"), "log"))
-                            kept_classes.subtract(_classes(taken))
-                            window = window.filter(~again)
-                    yield _finished(window, scenario, row, logs)
-                    row += window.height
+            for scenario, stage in stages.items():
+                for window in stage.windows(WINDOW_ROWS):
+                    again = repeated.among(window)
+                    if again.any():
+                        taken, window = window.filter(again), window.filter(~again)
+                        rejected.append(taken.select("line", pl.lit(DUPLICATE).alias("reason"), "log"))
+                        kept_classes.subtract(_classes(taken))
+                    yield window.with_columns(
+                        scenario=pl.lit(scenario).cast(TEXT), file=files.gather(window["log"])
+                    )
 
-        _sink(kept(), outputs.enter_context(atomic(flows)))
+        values = {name: frozenset().union(*(stage.values(name) for stage in stages.values())) for name in TEXTS}
+        values |= {"scenario": frozenset(stages), "file": frozenset(files)}
+        output.write(kept(), values, outputs.enter_context(atomic(flows)), WINDOW_ROWS)
         quarantined = pl.concat(rejected)
-        account = _ledger(repairs, quarantined["reason"], read_classes, kept_classes, logs)
+        account = _ledger(repairs, quarantined["reason"], classes, kept_classes, logs)
         if quarantine is not None:
             _write_quarantine(quarantined, logs, outputs.enter_context(atomic(quarantine)))
         write_json(outputs.enter_context(atomic(ledger)), account)
     return account
 
 
-def _ahead(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
-    """Map in threads: results in order, `_AHEAD` of them in the making while one is used."""
-    with ThreadPoolExecutor(_AHEAD) as pool:
-        pending: deque[Future[U]] = deque()
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) > _AHEAD:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+@dataclass(frozen=True)
+class _Rows:
+    """What a part of a log gave."""
+
+    flows: pl.DataFrame
+    hashes: Hashes
+    classes: Counter[str]
+    rejected: pl.DataFrame
+    repairs: Counter[str]
 
 
-def _read(part: Part, path: Path, log: int) -> _Read:
+def _read(part: Part) -> _Rows:
     chunk = part.parse()
     flows, wrong, mended = typed(chunk.rows)
     rejected = pl.concat([chunk.unreadable, wrong])
     classes = _classes(flows) + Counter({UNREADABLE: rejected.height})
-    return _Read(
-        Run.write(flows, path, log) if flows.height else None,
-        flows["uid"],
-        flows["line"],
-        classes,
-        rejected.with_columns(log=pl.lit(log, pl.Int32)),
-        chunk.repairs + mended,
-    )
+    return _Rows(flows, hashed(flows["uid"]), classes, rejected, chunk.repairs + mended)
+
+
+def _mapped(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
+    """Map in threads, in order, a few items ahead of what is used."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        pending: deque[Future[U]] = deque()
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > 2 * _THREADS:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 def _classes(flows: pl.DataFrame) -> Counter[str]:
@@ -153,38 +138,8 @@ def _classes(flows: pl.DataFrame) -> Counter[str]:
     return counts
 
 
-def _contains(ascending: Integers, keys: Integers) -> pl.Series:
-    at = np.searchsorted(ascending, keys)
-    return pl.Series(ascending[np.minimum(at, len(ascending) - 1)] == keys)
-
-
-def _finished(window: pl.DataFrame, scenario: str, row: int, logs: Sequence[tuple[str, Path]]) -> pl.DataFrame:
-    files = pl.Series([str(path) for _, path in logs])
-    return window.with_columns(
-        pl.col(TEXT).cast(pl.String),
-        row_id=pl.int_range(row, row + window.height, dtype=pl.Int64),
-        scenario=pl.lit(scenario),
-        file=files.gather(window["log"]),
-    ).select(FLOWS.names)
-
-
-def _sink(frames: Iterator[pl.DataFrame], path: Path) -> None:
-    """Write frames as one Parquet file that any reader finds to have the schema `FLOWS`, nullability included."""
-    views = [field.with_type(pa.string_view()) if field.type == pa.string() else field for field in FLOWS]
-    source = register_io_source(lambda *_: frames, schema=pl.Schema(FLOWS))
-    source.sink_parquet(
-        path,
-        compression_level=1,
-        row_group_size=WINDOW_ROWS,
-        arrow_schema=pa.schema(views),
-        metadata={"ARROW:schema": base64.b64encode(FLOWS.serialize()).decode()},
-    )
-
-
-def _check_share(
-    read: Counter[str], limit: float, rejected: list[pl.DataFrame], logs: Sequence[tuple[str, Path]]
-) -> None:
-    unreadable, rows = read[UNREADABLE], read.total()
+def _check_share(classes: Counter[str], limit: float, rejected: list[pl.DataFrame], logs: Logs) -> None:
+    unreadable, rows = classes[UNREADABLE], classes.total()
     if unreadable <= limit * rows:
         return
     worst = next(frame for frame in rejected if frame.height).row(0, named=True)
@@ -196,7 +151,7 @@ def _check_share(
     )
 
 
-def _write_quarantine(quarantined: pl.DataFrame, logs: Sequence[tuple[str, Path]], path: Path) -> None:
+def _write_quarantine(quarantined: pl.DataFrame, logs: Logs, path: Path) -> None:
     with pq.ParquetWriter(path, QUARANTINE, compression="zstd") as writer:
         for index, (_, log) in enumerate(logs):
             rows, done = quarantined.filter(pl.col("log") == index).sort("line"), 0
@@ -208,11 +163,7 @@ def _write_quarantine(quarantined: pl.DataFrame, logs: Sequence[tuple[str, Path]
 
 
 def _ledger(
-    repairs: Counter[str],
-    reasons: pl.Series,
-    read_classes: Counter[str],
-    kept_classes: Counter[str],
-    logs: Sequence[tuple[str, Path]],
+    repairs: Counter[str], reasons: pl.Series, read_classes: Counter[str], kept_classes: Counter[str], logs: Logs
 ) -> dict[str, Any]:
     before, kept = _largest_first(read_classes), _largest_first(kept_classes)
     parsed = {name: count for name, count in before.items() if name != UNREADABLE}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fedbench.flows.blocks import count, pieces
+from fedbench.flows.blocks import PIECE, pieces
 from fedbench.flows.chunk import TEXT, TEXTS, UNREADABLE, Chunk, complete
 from fedbench.flows.schema import COUNTS, FLAGS, PORTS
 
@@ -97,9 +97,8 @@ def _regular(part: bytes, layout: Layout, empties: int) -> pl.DataFrame | None:
         )
     except pl.exceptions.ComputeError:
         return None
-    if frame["last"].null_count() or frame.height != count(part, b"\n") or _any_blank(part, layout):
-        return None
-    if count(part, b" ") != joined * len(_GAP) * frame.height:
+    lines, spaces, blanks = _shape(part, layout.separator)
+    if frame["last"].null_count() or blanks or lines != frame.height or spaces != joined * len(_GAP) * lines:
         return None
     codes = frame["last"].to_physical()
     distinct = pl.Series(list(last.categories), dtype=pl.String).str.split(_GAP)
@@ -118,16 +117,16 @@ def _regular(part: bytes, layout: Layout, empties: int) -> pl.DataFrame | None:
     return frame.drop("last").with_columns(table[codes])
 
 
-def _any_blank(part: bytes, layout: Layout) -> bool:
-    """Tell whether any field or line is empty: one separator or line end right after another."""
-    if part.startswith((layout.separator, b"\n")):
-        return True
+def _shape(part: bytes, separator: bytes) -> tuple[int, int, bool]:
+    """Count lines and spaces, and tell whether any field or line is empty: one separator or line end after another."""
+    lines, spaces, blanks = 0, 0, part.startswith((separator, b"\n"))
     for piece in pieces(part):
-        ends = piece == layout.separator[0]
-        ends |= piece == ord("\n")
-        if (ends[1:] & ends[:-1]).any():
-            return True
-    return False
+        line_ends = piece == ord("\n")
+        lines += np.count_nonzero(line_ends[:PIECE])
+        spaces += np.count_nonzero(piece[:PIECE] == ord(" "))
+        line_ends |= piece == separator[0]
+        blanks = blanks or bool((line_ends[1:] & line_ends[:-1]).any())
+    return lines, spaces, blanks
 
 
 def _irregular(part: bytes, first: int, layout: Layout, repairs: Counter[str]) -> tuple[Chunk, int]:

@@ -10,12 +10,20 @@ import polars as pl
 
 from fedbench.flows.blocks import Integers
 
-_PARTS = 64  # equal hashes share a part, and one part at a time is looked at: 16 bytes a row / 64
+_PARTS = 64  # equal hashes share a part; parts are looked at one by one, each 16 bytes a row / 64
 _ENTRY = np.dtype([("hash", np.uint64), ("key", np.int64)])
+_LINE_BITS = 40  # a row's key, which grows in reading order: the index of its log, then this many bits for its line
+
+Hashes = np.ndarray[Any, np.dtype[np.uint64]]
+
+
+def hashed(uids: pl.Series) -> Hashes:
+    """Return 64 bits for each uid."""
+    return uids.hash(seed=0).to_numpy()
 
 
 class Uids:
-    """The uids of all logs, each with a key that grows in reading order."""
+    """The uids of all logs: first all are added, then it tells the repeated ones."""
 
     def __init__(self, folder: Path) -> None:
         self._paths = [folder / f"uids-{part:02d}" for part in range(_PARTS)]
@@ -30,24 +38,39 @@ class Uids:
     ) -> None:
         self._open.close()
 
-    def add(self, uids: pl.Series, keys: Integers) -> None:
-        """Note uids with their keys."""
-        entries = np.empty(len(uids), dtype=_ENTRY)
-        entries["hash"], entries["key"] = uids.hash(seed=0).to_numpy(), keys
-        part = (entries["hash"] >> np.uint64(58)).astype(np.uint8)
-        entries = entries[np.argsort(part, kind="stable")]
+    def add(self, hashes: Hashes, log: int, lines: pl.Series) -> None:
+        """Note the uids of rows of the log with index `log`."""
+        part = (hashes >> np.uint64(58)).astype(np.uint8)
+        order = np.argsort(part, kind="stable")
+        entries = np.empty(len(hashes), dtype=_ENTRY)
+        entries["hash"], entries["key"] = hashes[order], (log << _LINE_BITS) + lines.to_numpy()[order]
         ends = np.cumsum(np.bincount(part, minlength=_PARTS))
         for file, own in zip(self._files, np.split(entries, ends[:-1]), strict=True):
-            file.write(own.tobytes())
+            file.write(own.data)
 
-    def repeated(self) -> Integers:
-        """Return the keys, ascending, of all rows whose uid has a smaller key too."""
+    def repeated(self) -> "Repeated":
+        """Find the rows whose uid has been read before."""
         self._open.close()
-        found: list[np.ndarray[Any, Any]] = [np.empty(0, dtype=np.int64)]
+        found: list[Integers] = [np.empty(0, dtype=np.int64)]
         for path in self._paths:
             entries = np.fromfile(path, dtype=_ENTRY)
             hashes = np.sort(entries["hash"])
-            if (hashes[1:] == hashes[:-1]).any():
+            if (hashes[1:] == hashes[:-1]).any():  # rarely: only then it is worth to know which
                 entries = entries[np.lexsort((entries["key"], entries["hash"]))]
                 found.append(entries["key"][1:][entries["hash"][1:] == entries["hash"][:-1]])
-        return np.sort(np.concatenate(found))
+        return Repeated(np.sort(np.concatenate(found)))
+
+
+class Repeated:
+    """The rows, of all logs, whose uid was read before."""
+
+    def __init__(self, keys: Integers) -> None:
+        self._keys = keys  # ascending
+
+    def among(self, rows: pl.DataFrame) -> pl.Series:
+        """Tell for each row (`log`, `line`) whether it is one."""
+        if not self._keys.size:
+            return pl.repeat(False, rows.height, dtype=pl.Boolean, eager=True)
+        keys = (rows["log"].to_numpy().astype(np.int64) << _LINE_BITS) + rows["line"].to_numpy()
+        at = np.searchsorted(self._keys, keys)
+        return pl.Series(self._keys[np.minimum(at, self._keys.size - 1)] == keys)

@@ -1,6 +1,7 @@
 """Judging what a teacher of Self-Instruct proposes: well formed, new, and where it came from."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,8 @@ WORDS = {"instruction": (3, 150), "context": (0, 150), "response": (1, 150)}
 """Fewest and most words."""
 JSON_KEYS = {"routine_definition": {"trigger", "action"}, "log_extraction": {"device", "room", "value"}}
 """Keys of the answer by category, where it is JSON."""
+_END = re.compile(r"[.!?\n]+\s*|\b\d+\.\s")
+_MARKS = " \t-*0123456789"
 
 
 def fault(task: Task) -> str | None:
@@ -26,6 +29,9 @@ def fault(task: Task) -> str | None:
             return f"{name} format"
     if task.response.casefold().endswith((task.case or task.instruction).casefold()):
         return "response repeats instruction"
+    sentences = [part.strip(_MARKS).casefold() for part in _END.split(task.response)]
+    if any(sentences.count(sentence) > 1 for sentence in sentences if len(sentence.split()) > 2):
+        return "response repeats itself"
     if task.category in JSON_KEYS and (wrong := _not_json(task)):
         return wrong
     if (task.label is None) != (task.labels is None):

@@ -18,6 +18,8 @@ TABLES = {
     "a version first reached a target. Mean over seeds, ± standard deviation, brackets hold Student's 95 % interval "
     "over seeds; differences are seed by seed, without correction for their number. Seconds come from the virtual "
     "clock: modelled, not measured.",
+    "gsfs-prompts": "GSFS, prompt management: one model trained centrally on each way of writing a flow; tokens are "
+    f"the mean over flows, before cutting. {_SPREAD} Latency is a request at batch size 1 on the machine at hand.",
     "edge-fit-table3": f"Edge-FIT Table III: four ways to adapt one model, scored on held-out closed-label records; an "
     f"unparsed answer is wrong. {_SPREAD}",
     "edge-fit-table4": f"Edge-FIT Table IV: client memory beside F1 (macro). {_SPREAD} Peak resident memory is of the "
@@ -67,6 +69,7 @@ TITLES = {
     "gsfs-strategies": "Accuracy against bytes uploaded",
     "gsfs-uploads": "Who uploaded when, and why",
     "gsfs-budget": "Quality under a budget, cost to a target",
+    "gsfs-prompts": "Prompt management",
     "gsfs-audit": "GSFS: what holds and what does not",
     "edge-fit-audit": "Edge-FIT: what holds and what does not",
     "edge-fit-table3": "Table III: procedures",

@@ -7,9 +7,12 @@ from fedbench.spec import Experiment
 def table_names(experiment: Experiment) -> list[str]:
     """Return the names of the experiment's tables; each of a paper's tables is followed by the one with verdicts."""
     names = [name for table in TABLES for name in ([table, f"{table}-verdict"] if "-table" in table else [table])]
-    # Nothing is published about data that the project makes itself.
-    hidden = "captures" if synthetic(experiment, "gsfs") else None
-    return _present([name for name in names if name != hidden], experiment)
+    hidden = set()
+    if synthetic(experiment, "gsfs"):  # nothing is published about data that the project makes itself
+        hidden.add("captures")
+    if not (experiment.gsfs and experiment.gsfs.prompts):
+        hidden.add("gsfs-prompts")
+    return _present([name for name in names if name not in hidden], experiment)
 
 
 def figure_names(experiment: Experiment) -> list[str]:

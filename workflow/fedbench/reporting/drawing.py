@@ -47,6 +47,7 @@ def save(figure: Figure, stem: Path, *, synthetic: bool) -> None:
         for suffix, metadata in ((".svg", {"Date": None}), (".png", {"Software": None})):
             with atomic(stem.with_name(stem.name + suffix)) as partial:
                 figure.savefig(partial, metadata=metadata)
+            figure.set_layout_engine("none")  # laid out once: both files place everything alike
 
 
 def canvas(width: float, height: float, rows: int, columns: int, **options: Any) -> tuple[Figure, list[list[Axes]]]:

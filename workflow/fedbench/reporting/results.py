@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from fedbench.errors import FedbenchError
 from fedbench.files import read_json
@@ -66,7 +66,7 @@ def over_seeds(values: Sequence[float], digits: int = 4) -> Estimate | None:
     if n == 1:
         return Estimate(mean, digits=digits)
     sd = float(series.std(ddof=1))
-    half = float(stats.t.ppf(0.975, n - 1)) * sd / n**0.5
+    half = float(stdtrit(n - 1, 0.975)) * sd / n**0.5
     return Estimate(mean, mean - half, mean + half, sd, n, digits)
 
 
