@@ -81,7 +81,7 @@ ROWS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ROWS, st.integers(1, 6), st.randoms(use_true_random=False))
 def test_no_order_of_the_lines_changes_what_is_kept_and_no_excluded_record_comes_in(tmp_path, rows, keep, rng):
     if all(category == "creative_writing" for _, category in rows):

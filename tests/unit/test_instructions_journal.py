@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedbench.files import read_json
@@ -30,6 +30,7 @@ def test_entries_come_back_in_order(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@settings(deadline=None)
 @given(st.lists(ENTRY, max_size=4), ENTRY, st.data())
 def test_a_line_that_a_crash_cut_short_is_dropped_and_the_others_stay(tmp_path_factory, entries, after, data):
     journal = Journal(tmp_path_factory.mktemp("torn") / "journal.jsonl", "key")

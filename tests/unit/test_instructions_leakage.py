@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedbench.instructions import schema
@@ -62,6 +62,7 @@ def test_a_test_set_without_closed_labels_has_no_scored_part(tmp_path):
 SENTENCES = st.lists(st.sampled_from(["the", "lamp", "in", "a", "room", "is", "on"]), max_size=9).map(" ".join)
 
 
+@settings(deadline=None)
 @given(st.lists(SENTENCES, min_size=1, max_size=8), SENTENCES)
 def test_the_nearest_text_is_the_one_that_comparing_all_would_find(texts, text):
     scores = [f_measure(tokens(other), tokens(text)) for other in texts]

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import tiny
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedbench.errors import FedbenchError
@@ -102,6 +102,7 @@ def test_a_case_that_gives_its_label_away_is_refused():
     assert growth.fault(task) == "case names a label"
 
 
+@settings(deadline=None)
 @given(st.text(), st.text(), st.sampled_from([EVENT, OPEN, few_shot.Request("log_source", "Router")]))
 def test_no_garbage_stops_the_reading_and_what_passes_is_well_formed(first, second, wanted):
     task = few_shot.read(first, second, wanted, random.Random(0))

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedbench.errors import FedbenchError
@@ -59,6 +59,7 @@ def test_a_file_without_records_is_an_error(tmp_path, content):
         records.read(tmp_path / "data.jsonl")
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(TEXT, st.text(alphabet=LETTERS), TEXT, TEXT), min_size=1, max_size=5),
     st.sampled_from(["\n", "\r\n"]),

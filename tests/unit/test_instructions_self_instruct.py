@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedbench.errors import FedbenchError
@@ -231,6 +231,7 @@ def test_a_free_answer_given_before_is_refused():
     assert (len(rows), rejected) == (1, {"answer repeats another": 1, "unparsed": 1})
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40), st.text(max_size=40), st.sampled_from([None, "On", "Off", ""]), st.text(max_size=10))
 def test_whatever_passes_the_checks_states_its_labels_and_answers_with_one(instruction, response, label, case):
     labels = None if label is None else ("On", "Off")

@@ -82,7 +82,7 @@ def test_a_run_cut_off_on_ray_goes_on_in_process_to_the_same_weights(place, stra
     clients = resident(place, spec)
     initial = clients.trainer.arrays()
     blind = (lambda arrays: (0.5, 0.5),)
-    whole = simulate(here, clients, initial, *blind, Checkpoint(place / "whole.safetensors", "k"))
+    whole = simulate(here, clients, initial, *blind, Checkpoint(place / f"whole-{strategy}.safetensors", "k"))
     checkpoint = Checkpoint(place / f"{strategy}.safetensors", "k")
 
     def cut(number: int, rounds: int) -> None:

@@ -174,10 +174,11 @@ def _federated(history: pd.DataFrame) -> Iterator[tuple[str, int, float]]:
     for direction in ("up", "down"):
         sent = by_round[f"bytes_{direction}"].sum().cumsum() / 2**20
         yield from _series(f"traffic/MiB {direction}, all clients so far", sent)
-    uploaded = exchanges["uploaded"].fillna(False).astype(bool)
+    uploaded = exchanges["uploaded"].eq(True)
     yield from _series("uploads/clients", uploaded.groupby(exchanges["round"]).sum())
-    for trigger, part in exchanges[uploaded & exchanges["trigger"].fillna("").ne("")].groupby("trigger"):
-        yield from _series(f"uploads/{trigger} trigger", part.groupby("round").size())
+    for trigger, part in exchanges[uploaded & exchanges["trigger"].notna()].groupby("trigger"):
+        if trigger:  # a strategy without triggers leaves it empty
+            yield from _series(f"uploads/{trigger} trigger", part.groupby("round").size())
     yield from _series("clock/modelled seconds", server.set_index("round")["virtual_seconds"])
     for number, text in zip(server["round"], server["metrics"], strict=True):
         for key, value in json.loads(text).items() if isinstance(text, str) else ():
