@@ -124,6 +124,13 @@ def teacher(wildcards):
     return [f"{RESULTS}/runs/{taught.run}/adapter.safetensors", f"{SNAPSHOTS}/{name}"]
 
 
+def snapshot_code(wildcards):
+    """The fingerprint of what decides a snapshot's bytes beside its pinned weights: no other edit fetches them again."""
+    if MODELS[wildcards.model].weights.kind == "random":
+        return code_digest("models.random_weights")
+    return code_digest("models.convert", without=["models.architectures", "models.palm"])
+
+
 def run_code(wildcards):
     """The fingerprint of the code that a run executes: its own procedure and strategy, and no other."""
     run = RUNS[wildcards.run]

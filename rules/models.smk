@@ -13,11 +13,11 @@ rule snapshot:
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=3000,
         runtime=30,
     params:
         spec=lambda wildcards: MODELS[wildcards.model].model_dump_json(),
-        code=code_digest("models.snapshot"),
+        code=snapshot_code,
     message:
         "Model snapshot: {wildcards.model}"
     script:

@@ -30,7 +30,7 @@ class Resident:
     on_step: Callable[[int, float], None] | None = None
 
     def local_steps(self, client: int) -> int:
-        """Return the optimiser steps of one local round: E epochs."""
+        """Return the mini-batches of one local round: E epochs."""
         spec = self.trainer.spec
         return spec.epochs * steps_per_epoch(len(self.train[client]), spec.batch_size)
 

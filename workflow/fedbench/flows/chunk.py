@@ -1,6 +1,7 @@
 """Rows on their way from a log's text to typed flows."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -34,7 +35,7 @@ class Chunk:
     repairs: Counter[str] = field(default_factory=Counter)
 
 
-def complete(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the columns of `COLUMNS` and `line`, absent ones as nulls."""
-    absent = [pl.lit(None, pl.String).alias(name) for name in COLUMNS if name not in frame.columns]
-    return frame.with_columns(absent).select(*COLUMNS, "line")
+def complete(columns: Mapping[str, pl.Series], lines: pl.Series) -> pl.DataFrame:
+    """Return the columns of `COLUMNS`, absent ones as nulls, and `line`."""
+    unset = pl.repeat(None, len(lines), dtype=pl.String, eager=True)
+    return pl.DataFrame([columns.get(name, unset).alias(name) for name in COLUMNS] + [lines.alias("line")])

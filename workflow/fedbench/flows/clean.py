@@ -21,10 +21,11 @@ from fedbench.flows.ledger import step
 from fedbench.flows.schema import QUARANTINE, UNLABELLED
 from fedbench.flows.stage import Stage
 from fedbench.flows.typed import typed
-from fedbench.flows.uids import Hashes, Uids, hashed
+from fedbench.flows.uids import Uids
 from fedbench.flows.zeek import Format, Part, parts
 
-WINDOW_ROWS = 100_000  # rows sorted and written at once: bounds memory, and the row group of the output
+RUN_ROWS = 300_000  # rows sorted at once while reading ...
+WINDOW_ROWS = 200_000  # ... and while writing, which is the row group of the output: both bound memory
 DUPLICATE = "duplicate uid"
 UNREADABLE = "unreadable"
 _THREADS = 2  # that read: polars has its own for each step, but there is much between the steps
@@ -63,14 +64,12 @@ def clean(
         uids = outputs.enter_context(Uids(Path(scratch)))
         stages = {scenario: Stage(Path(scratch) / str(at)) for at, scenario in enumerate(dict(logs))}
         for log, (scenario, path) in enumerate(logs):
-            for part in _mapped(_read, parts(path, format)):
-                repairs += part.repairs
-                classes += part.classes
-                rejected.append(part.rejected.with_columns(log=pl.lit(log, pl.Int32)))
-                uids.add(part.hashes, log, part.flows["line"])
-                stages[scenario].add(part.flows, log)
-        for stage in stages.values():
-            stage.flush()
+            for rows in _joined(_mapped(_read, parts(path, format))):
+                repairs += rows.repairs
+                classes += _classes(rows.flows) + Counter({UNREADABLE: rows.rejected.height})
+                rejected.append(rows.rejected.with_columns(log=pl.lit(log, pl.Int32)))
+                uids.add(rows.flows, log)
+                stages[scenario].add(rows.flows, log)
         _check_share(classes, max_quarantined, rejected, logs)
 
         repeated = uids.repeated()
@@ -85,9 +84,7 @@ def clean(
                         taken, window = window.filter(again), window.filter(~again)
                         rejected.append(taken.select("line", pl.lit(DUPLICATE).alias("reason"), "log"))
                         kept_classes.subtract(_classes(taken))
-                    yield window.with_columns(
-                        scenario=pl.lit(scenario).cast(TEXT), file=files.gather(window["log"])
-                    )
+                    yield window.with_columns(scenario=pl.lit(scenario).cast(TEXT), file=files.gather(window["log"]))
 
         values = {name: frozenset().union(*(stage.values(name) for stage in stages.values())) for name in TEXTS}
         values |= {"scenario": frozenset(stages), "file": frozenset(files)}
@@ -102,11 +99,9 @@ def clean(
 
 @dataclass(frozen=True)
 class _Rows:
-    """What a part of a log gave."""
+    """What a stretch of a log gave."""
 
     flows: pl.DataFrame
-    hashes: Hashes
-    classes: Counter[str]
     rejected: pl.DataFrame
     repairs: Counter[str]
 
@@ -114,9 +109,24 @@ class _Rows:
 def _read(part: Part) -> _Rows:
     chunk = part.parse()
     flows, wrong, mended = typed(chunk.rows)
-    rejected = pl.concat([chunk.unreadable, wrong])
-    classes = _classes(flows) + Counter({UNREADABLE: rejected.height})
-    return _Rows(flows, hashed(flows["uid"]), classes, rejected, chunk.repairs + mended)
+    return _Rows(flows, pl.concat([chunk.unreadable, wrong]), chunk.repairs + mended)
+
+
+def _joined(parts: Iterable[_Rows]) -> Iterator[_Rows]:
+    """Join parts into stretches of `RUN_ROWS` flows, which are then sorted and written at once."""
+    held: list[_Rows] = []
+
+    def joined() -> _Rows:
+        repairs: Counter[str] = sum((rows.repairs for rows in held), Counter())
+        return _Rows(pl.concat(rows.flows for rows in held), pl.concat(rows.rejected for rows in held), repairs)
+
+    for rows in parts:
+        held.append(rows)
+        if sum(rows.flows.height for rows in held) >= RUN_ROWS:
+            yield joined()
+            held.clear()
+    if held:
+        yield joined()
 
 
 def _mapped(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:

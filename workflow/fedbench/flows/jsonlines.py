@@ -38,9 +38,9 @@ def parse(part: bytes, first: int) -> Chunk:
         pl.coalesce(spellings).replace(["-", "(empty)", "[]", ""], None).alias(name)
         for name, spellings in _SPELLINGS.items()
     )
-    frame = frame.with_columns(pl.Series("line", [line for line, _ in numbered], dtype=pl.Int64))
+    lines = pl.Series([line for line, _ in numbered], dtype=pl.Int64)
     reasons = ["not a JSON object"] * len(wrong)
-    return Chunk(complete(frame), pl.DataFrame({"line": wrong, "reason": reasons}, schema=UNREADABLE))
+    return Chunk(complete(frame.to_dict(), lines), pl.DataFrame({"line": wrong, "reason": reasons}, schema=UNREADABLE))
 
 
 def _object(row: bytes) -> dict[str, str | None] | None:

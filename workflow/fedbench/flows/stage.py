@@ -14,7 +14,6 @@ from fedbench.flows.blocks import Integers
 from fedbench.flows.chunk import TEXT, TEXTS
 from fedbench.flows.schema import COUNTS
 
-RUN_ROWS = 300_000  # flows sorted and written at once: bounds memory
 _EVERY = 64  # one time in so many is kept in memory, to cut the whole into windows
 
 
@@ -35,25 +34,12 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         self._folder = folder
-        self._held: list[pl.DataFrame] = []
-        self._log = 0
         self._runs: list[_Run] = []
 
     def add(self, flows: pl.DataFrame, log: int) -> None:
-        """Take flows (as `typed` gives them) of the log with index `log`, in reading order."""
-        if log != self._log:
-            self.flush()
-        self._log = log
-        self._held.append(flows)
-        if sum(frame.height for frame in self._held) >= RUN_ROWS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Sort and write what is held."""
-        if not any(frame.height for frame in self._held):
+        """Sort and write flows (as `typed` gives them) of the log with index `log`, in reading order."""
+        if not flows.height:
             return
-        flows = pl.concat(self._held)
-        self._held = []
         times = flows["ts"].to_physical().to_numpy()
         order = np.argsort(times, kind="stable")
         values = {name: frozenset(flows[name].drop_nulls().unique()) for name in TEXTS}
@@ -63,7 +49,7 @@ class Stage:
         flows.with_columns(short)[order].write_ipc(
             path, compression="uncompressed", compat_level=pl.CompatLevel.oldest()
         )
-        self._runs.append(_Run(path, self._log, len(times), times[np.append(order[::_EVERY], order[-1:])], values))
+        self._runs.append(_Run(path, log, len(times), times[np.append(order[::_EVERY], order[-1:])], values))
 
     def values(self, name: str) -> frozenset[str]:
         """Return the distinct values of one of `TEXTS`."""

@@ -44,12 +44,12 @@ def parse(part: bytes, first: int, layout: Layout) -> Chunk:
         repairs[f"{layout.empty} read as unset"] = empties
     part, first = _without_comments(part, first)
     if not part:
-        return Chunk(complete(pl.DataFrame(schema={"line": pl.Int64})), pl.DataFrame(schema=UNREADABLE), repairs)
-    frame = _regular(part, layout, empties)
-    if frame is not None:
-        lines = pl.int_range(first, first + frame.height, dtype=pl.Int64, eager=True)
-        chunk = Chunk(complete(frame.with_columns(lines.alias("line"))), pl.DataFrame(schema=UNREADABLE), repairs)
-        rows = good = frame.height
+        return Chunk(complete({}, pl.Series([], dtype=pl.Int64)), pl.DataFrame(schema=UNREADABLE), repairs)
+    columns = _regular(part, layout, empties)
+    if columns is not None:
+        rows = good = len(columns["ts"])
+        lines = pl.int_range(first, first + rows, dtype=pl.Int64, eager=True)
+        chunk = Chunk(complete(columns, lines), pl.DataFrame(schema=UNREADABLE), repairs)
     else:
         chunk, rows = _irregular(part, first, layout, repairs)
         good = chunk.rows.height
@@ -71,7 +71,7 @@ def _without_comments(part: bytes, first: int) -> tuple[bytes, int]:
     return part[start:end], first
 
 
-def _regular(part: bytes, layout: Layout, empties: int) -> pl.DataFrame | None:
+def _regular(part: bytes, layout: Layout, empties: int) -> dict[str, pl.Series] | None:
     """Parse a part in which each line is a row with all its columns, none blank, all numbers; None if it is not so.
 
     The reader itself refuses numbers that are none, bytes that are not UTF-8 and lines with too many columns; a line
@@ -102,19 +102,15 @@ def _regular(part: bytes, layout: Layout, empties: int) -> pl.DataFrame | None:
         return None
     codes = frame["last"].to_physical()
     distinct = pl.Series(list(last.categories), dtype=pl.String).str.split(_GAP)
-    if not distinct.list.len().eq(joined + 1).all() or distinct.list.eval(pl.element() == "").list.any().any():
+    if not distinct.list.len().eq(joined + 1).all() or distinct.list.contains("").any():
         return None
-    names = columns[len(fields) :]
-    if empties:
-        held = distinct.list.count_matches(layout.empty).gather(codes).sum()
-        if held != empties:
-            return None
-    table = pl.DataFrame({"last": distinct}).select(
-        pl.col("last").list.get(at).replace([layout.unset, layout.empty], None).alias(name)
-        for at, name in enumerate(names)
-    )
-    table = table.cast({name: _REGULAR.get(name, pl.String) for name in names})
-    return frame.drop("last").with_columns(table[codes])
+    if empties and distinct.list.count_matches(layout.empty).gather(codes).sum() != empties:
+        return None
+    found = {name: frame[name] for name in fields}
+    for at, name in enumerate(columns[len(fields) :]):
+        values = distinct.list.get(at).replace([layout.unset, layout.empty], None).cast(_REGULAR.get(name, pl.String))
+        found[name] = values.gather(codes)
+    return found
 
 
 def _shape(part: bytes, separator: bytes) -> tuple[int, int, bool]:
@@ -162,7 +158,7 @@ def _irregular(part: bytes, first: int, layout: Layout, repairs: Counter[str]) -
     except pl.exceptions.ComputeError:
         frame = _lenient(part, layout, {})
     lines = np.arange(first, first + len(ends))
-    rows = complete(frame.with_columns(pl.Series("line", lines, dtype=pl.Int64)))
+    rows = complete(frame.to_dict(), pl.Series(lines, dtype=pl.Int64))
     if not good.all():
         rows = rows.filter(pl.Series(good))
     bad = is_row & ~good

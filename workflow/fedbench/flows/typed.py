@@ -39,8 +39,9 @@ def typed(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, Counter[str]]
     if any(name != name.lower() for name in rows["proto"].drop_nulls().unique()):
         out["proto"] = rows["proto"].cast(pl.String).str.to_lowercase()
 
+    for name in TEXTS:
+        out[name] = out.get(name, rows[name]).cast(TEXT)
     flows = pl.DataFrame([out.get(name, rows[name]).alias(name) for name in COLUMNS] + [rows["line"]])
-    flows = flows.cast(dict.fromkeys(TEXTS, TEXT))
     found = [(reason, mask.fill_null(False)) for reason, mask in problems if mask.any()]
     rejected = pl.DataFrame(schema={"line": pl.Int64, "reason": pl.String})
     if found:

@@ -1,9 +1,8 @@
-"""Which rows repeat a uid that was read before: told by 64-bit hashes that wait on disk, so that memory stays bounded."""
+"""Which rows repeat a uid that was read before: told by 64-bit hashes, which wait on disk to bound memory."""
 
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,13 +12,6 @@ from fedbench.flows.blocks import Integers
 _PARTS = 64  # equal hashes share a part; parts are looked at one by one, each 16 bytes a row / 64
 _ENTRY = np.dtype([("hash", np.uint64), ("key", np.int64)])
 _LINE_BITS = 40  # a row's key, which grows in reading order: the index of its log, then this many bits for its line
-
-Hashes = np.ndarray[Any, np.dtype[np.uint64]]
-
-
-def hashed(uids: pl.Series) -> Hashes:
-    """Return 64 bits for each uid."""
-    return uids.hash(seed=0).to_numpy()
 
 
 class Uids:
@@ -38,12 +30,13 @@ class Uids:
     ) -> None:
         self._open.close()
 
-    def add(self, hashes: Hashes, log: int, lines: pl.Series) -> None:
-        """Note the uids of rows of the log with index `log`."""
+    def add(self, rows: pl.DataFrame, log: int) -> None:
+        """Note the uids of rows (`uid`, `line`) of the log with index `log`."""
+        hashes = rows["uid"].hash(seed=0).to_numpy()
         part = (hashes >> np.uint64(58)).astype(np.uint8)
         order = np.argsort(part, kind="stable")
         entries = np.empty(len(hashes), dtype=_ENTRY)
-        entries["hash"], entries["key"] = hashes[order], (log << _LINE_BITS) + lines.to_numpy()[order]
+        entries["hash"], entries["key"] = hashes[order], (log << _LINE_BITS) + rows["line"].to_numpy()[order]
         ends = np.cumsum(np.bincount(part, minlength=_PARTS))
         for file, own in zip(self._files, np.split(entries, ends[:-1]), strict=True):
             file.write(own.data)

@@ -1,7 +1,5 @@
 """Prompt management: what each way of writing a flow costs in tokens and time, and scores (GSFS III-A, module 3)."""
 
-from collections.abc import Sequence
-
 import pandas as pd
 
 from fedbench.reporting.measures import LATENCY, QUALITY, UNITS, gsfs, row
@@ -27,17 +25,17 @@ def table(experiment: Experiment, results: Results) -> pd.DataFrame:
 
 def _title(template: str, group: Group) -> str:
     """Return the template, and which one `budget` came down to."""
-    used = group.finished["template"].dropna().unique() if "template" in group.finished else []
-    return f"{template} ({', '.join(used)})" if template == "budget" and len(used) else template
+    used = sorted(set(group.finished["template"].dropna()))
+    return f"{template} ({', '.join(used)})" if template == "budget" and used else template
 
 
 def _costs(group: Group) -> dict[str, object]:
     return {
-        "Tokens a flow": _mean(group.finished.get("prompt_tokens"), 1),
-        "Texts cut": _mean(group.finished.get("truncated_texts"), 0),
+        "Tokens a flow": _mean(group.finished["prompt_tokens"], 1),
+        "Texts cut": _mean(group.finished["truncated_texts"], 0),
     }
 
 
-def _mean(values: Sequence[float] | None, digits: int) -> object:
-    known = [] if values is None else [float(value) for value in values if value == value]
-    return Estimate(sum(known) / len(known), digits=digits) if known else NOT_RUN
+def _mean(values: "pd.Series[float]", digits: int) -> Estimate | str:
+    known = values.dropna()
+    return Estimate(float(known.mean()), digits=digits) if len(known) else NOT_RUN
