@@ -134,16 +134,16 @@ def actor(folder: str):
 def peer(folder: Path) -> dict[str, float]:
     """Run as a plain Flower program does: stock strategy, stock loop, stock back end."""
     import grids  # by its name, so that actors import this file instead of unpickling it
-    from flwr.app import ArrayRecord
     from flwr.clientapp import ClientApp
     from flwr.serverapp import ServerApp
     from flwr.serverapp.strategy import FedAvg
     from flwr.simulation import run_simulation
 
+    from fedbench.federation.arrays import to_numpy, to_record
     from fedbench.federation.ray_grid import resources
 
     run = specify(CLIENTS, "minilm")
-    initial = resident(run, folder / "rows.parquet").trainer.arrays()
+    initial = to_record(resident(run, folder / "rows.parquet").trainer.arrays())
     begun: list[float] = []
     result = []
 
@@ -157,7 +157,7 @@ def peer(folder: Path) -> dict[str, float]:
     @server.main()
     def main(grid, context):
         everyone = {"min_train_nodes": CLIENTS, "min_available_nodes": CLIENTS, "fraction_evaluate": 0.0}
-        result.append(Timed(**everyone).start(grid=grid, initial_arrays=ArrayRecord(initial), num_rounds=ROUNDS))
+        result.append(Timed(**everyone).start(grid=grid, initial_arrays=initial, num_rounds=ROUNDS))
         begun.append(time.perf_counter())
 
     @client.train()
@@ -165,7 +165,7 @@ def peer(folder: Path) -> dict[str, float]:
         return grids.actor(path)(message, context)
 
     run_simulation(server, client, CLIENTS, backend_config=resources(CLIENTS))
-    save_file({name: array.numpy() for name, array in result[0].arrays.items()}, folder / "arrays.safetensors")
+    save_file(to_numpy(result[0].arrays), folder / "arrays.safetensors")
     return {"round": statistics.median(b - a for a, b in itertools.pairwise(begun))}
 
 

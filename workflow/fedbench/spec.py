@@ -145,7 +145,7 @@ class GenerationSpec(Spec):
 
     temperature: Annotated[float, Field(gt=0, description="divides the logits")] = 0.7
     top_p: Annotated[Fraction, Field(description="nucleus: the smallest set of tokens of this probability")] = 0.5
-    max_new_tokens: Annotated[int, Field(ge=8, description="a part of an answer that is longer is refused as cut off")] = 96
+    max_new_tokens: Annotated[int, Field(ge=8, description="a longer part of an answer is refused as cut off")] = 96
     batch: Annotated[int, Field(ge=1, description="candidates sampled together; part of what a seed means")] = 16
 
 

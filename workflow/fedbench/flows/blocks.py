@@ -70,7 +70,9 @@ def count(text: bytes, byte: bytes) -> int:
 
 def raw_lines(path: Path, numbers: Integers) -> Iterator[pl.Series]:
     """Yield the texts of the given lines (from 1, ascending), some at a time; bytes not UTF-8 as backslash escapes."""
-    for first, block in blocks(path):
+    for first, block in blocks(path) if numbers.size else ():
+        if numbers[-1] < first:
+            return
         ends = np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n"))
         wanted = numbers[slice(*np.searchsorted(numbers, [first, first + len(ends)]))] - first
         if wanted.size:

@@ -178,7 +178,7 @@ def _federated(history: pd.DataFrame) -> Iterator[tuple[str, int, float]]:
     yield from _series("uploads/clients", uploaded.groupby(exchanges["round"]).sum())
     for trigger, part in exchanges[uploaded & exchanges["trigger"].notna()].groupby("trigger"):
         if trigger:  # a strategy without triggers leaves it empty
-            yield from _series(f"uploads/{trigger} trigger", part.groupby("round").size())
+            yield from _series(f"uploads/{trigger!s} trigger", part.groupby("round").size())
     yield from _series("clock/modelled seconds", server.set_index("round")["virtual_seconds"])
     for number, text in zip(server["round"], server["metrics"], strict=True):
         for key, value in json.loads(text).items() if isinstance(text, str) else ():
