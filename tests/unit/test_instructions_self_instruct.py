@@ -179,6 +179,8 @@ GOOD = {
         ({"label": None, "labels": None, "response": "a LAMP burns. Is it 'on' or 'off'?"}, "response repeats"),
         ({"response": "On. It burns now. It burns now."}, "response repeats itself"),
         ({"response": "On.\n1. Open the door.\n2. Open the door."}, "response repeats itself"),
+        ({"response": "On. A lamp burns, so.", "case": "A lamp burns."}, "response repeats instruction"),
+        ({"case": "A lamp that is on."}, "case names a label"),
         ({"labels": None}, "label without label set"),
         ({"response": "It is On."}, "response does not begin with its label"),
         ({"label": "Dim"}, "response does not begin with its label"),

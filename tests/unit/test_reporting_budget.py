@@ -62,6 +62,15 @@ def test_a_trajectory_adds_up_bytes_of_all_clients_and_keeps_only_versions() -> 
     assert trajectory(history([0.2, 0.5]), "up")["bytes"].tolist() == [0, MIB]
 
 
+def test_what_is_spent_after_the_last_version_counts() -> None:
+    path = trajectory(history([0.2, 0.5, None, None]), "both")
+    assert path["accuracy"].tolist() == [0.2, 0.5, 0.5]
+    assert path["bytes"].tolist() == [0, 2 * MIB, 6 * MIB]
+    assert path["seconds"].tolist() == [0, 10, 30]
+    assert path["versions"].tolist() == [0, 1, 1]
+    assert cost_of(path, BYTES, 0.5) == 2 * MIB
+
+
 def test_lost_and_failed_exchanges_cost_what_they_cost() -> None:
     table = history([0.2, 0.5])
     lost = table[table["phase"] == "train"].assign(client=1, phase="lost", uploaded=False)

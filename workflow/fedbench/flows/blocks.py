@@ -78,7 +78,7 @@ def raw_lines(path: Path, numbers: Integers) -> Iterator[pl.Series]:
         if wanted.size:
             offsets = pa.py_buffer(np.concatenate([[0], ends + 1]))
             lines = pa.Array.from_buffers(pa.large_binary(), len(ends), [None, offsets, pa.py_buffer(block)])
-            chosen = lines.take(pa.array(wanted))
+            chosen = lines.take(pl.Series(wanted).to_arrow())
             try:
                 texts = pl.Series("text", chosen.cast(pa.large_string()))
             except pa.ArrowInvalid:

@@ -27,7 +27,7 @@ def fault(task: Task) -> str | None:
             return f"{name} length"
         if text != text.strip() or any(char < " " and char not in "\n\t" for char in text):
             return f"{name} format"
-    if task.response.casefold().endswith((task.case or task.instruction).casefold()):
+    if (task.case or task.instruction).rstrip(".?! ").casefold() in task.response.casefold():
         return "response repeats instruction"
     sentences = [part.strip(_MARKS).casefold() for part in _END.split(task.response)]
     if any(sentences.count(sentence) > 1 for sentence in sentences if len(sentence.split()) > 2):

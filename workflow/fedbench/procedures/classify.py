@@ -34,7 +34,7 @@ def execute(run: RunSpec, inputs: Inputs) -> Result:
     test = data.filter(data["split"] == "test")
     truth = test["label"].to_list()
     load_seconds = watch.lap()
-    checkpoint = Checkpoint(inputs.checkpoints.with_suffix(".safetensors"), run.folder)
+    checkpoint = Checkpoint(inputs.checkpoints.with_name(f"{inputs.checkpoints.name}.safetensors"), run.folder)
 
     def answer(scope: str, client: int) -> list[dict[str, object]]:
         predicted = [names[k] for k in trainer.classify(part["test"])]

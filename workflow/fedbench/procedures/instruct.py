@@ -41,7 +41,7 @@ def execute(run: RunSpec, inputs: Inputs) -> Result:
         truth, labels = test["label"].to_list(), [label for label, _ in found]
         return predictions(test, truth, labels, scope=scope, client=client, answers=[text for _, text in found])
 
-    central = Checkpoint(inputs.checkpoints.with_suffix(".safetensors"), run.folder)
+    central = Checkpoint(inputs.checkpoints.with_name(f"{inputs.checkpoints.name}.safetensors"), run.folder)
     if run.procedure == "local-only":
         held = [everything.take(rows) for rows in held_by(inputs, run.clients, "train")]
         for client, rows in enumerate(held):

@@ -90,7 +90,8 @@ def band(panel: Axes, curves: Sequence["pd.Series[float]"], colour: str, style: 
     """Draw the mean of the curves and the range between the lowest and the highest."""
     frame = pd.concat(list(curves), axis=1).sort_index()
     x = frame.index.to_numpy()
-    panel.plot(x, frame.mean(axis=1), style, color=colour, label=text, alpha=1 if style == "-" else 0.7)
+    point = "o" if len(x) == 1 else ""  # a line through one point is invisible
+    panel.plot(x, frame.mean(axis=1), style, marker=point, color=colour, label=text, alpha=1 if style == "-" else 0.7)
     if len(curves) > 1:
         panel.fill_between(x, frame.min(axis=1), frame.max(axis=1), color=colour, alpha=0.13, linewidth=0)
 

@@ -35,7 +35,7 @@ def rounds(experiment: Experiment, results: Results, published: Path) -> Figure:
     for colour, style, text, curves in scored:
         band(row[1], curves, colour, style, text)
     if scored:
-        row[1].xaxis.set_major_locator(MaxNLocator(integer=True))
+        row[1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         label(row[1], "Quality of the global model", "round", "share")
     return figure
 

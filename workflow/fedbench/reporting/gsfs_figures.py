@@ -198,7 +198,7 @@ def _uploads(panel: Axes, title: str, history: pd.DataFrame) -> None:
         panel, f"{title}: {len(sent)} of {len(asked)}", "tick" if len(sent) < len(asked) else "round", "", legend=False
     )
     panel.grid(axis="x", visible=False)
-    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    panel.yaxis.set_major_locator(MaxNLocator(integer=True))
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    panel.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     panel.set_xlim(asked["round"].min() - 0.7, asked["round"].max() + 0.7)
     panel.set_ylim(asked["client"].min() - 0.5, asked["client"].max() + 0.5)

@@ -49,7 +49,7 @@ def by_round(panel: Axes, histories: Sequence[pd.DataFrame], colour: str, text: 
             band(panel, curves, colour, style, text if named else None)
     if not histories:
         panel.plot([], [], ":", color=colour, label=f"{text}: not run")
-    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def quality_by_round(history: pd.DataFrame, name: str) -> "pd.Series[float]":

@@ -17,6 +17,9 @@ SCORE = "accuracy"
 def trajectory(history: pd.DataFrame, traffic: str) -> pd.DataFrame:
     """Return one row a scored global version, the initial model first: round, accuracy, bytes, seconds, versions.
 
+    What was spent after the last version, by a pool that never reached its quorum again, is a last row with that
+    version's accuracy: the end of the run.
+
     Args:
         history: history.parquet of a federated run.
         traffic: "both" counts bytes up and down, "up" uploads alone; bytes are cumulative and of all clients.
@@ -26,16 +29,18 @@ def trajectory(history: pd.DataFrame, traffic: str) -> pd.DataFrame:
     columns = ["bytes_up", "bytes_down"] if traffic == "both" else ["bytes_up"]
     exchanges = history[(history["client"] >= 0) & history["bytes_up"].notna()]  # lost and failed ones cost as much
     sent = exchanges[columns].fillna(0).sum(axis=1).groupby(exchanges["round"]).sum().cumsum()
-    scored = history[(history["client"] == -1) & history["accuracy"].notna()].sort_values("round", kind="stable")
-    place = np.searchsorted(sent.index.to_numpy(), scored["round"].to_numpy(), side="right")
-    seconds = scored["virtual_seconds"].astype(float)
+    server = history[history["client"] == -1].sort_values("round", kind="stable")
+    is_scored = server["accuracy"].notna()
+    is_last = server["round"] == server["round"].max()
+    kept = server[(is_scored | is_last) & is_scored.cummax()]  # nothing before the first score
+    place = np.searchsorted(sent.index.to_numpy(), kept["round"].to_numpy(), side="right")
     return pd.DataFrame(
         {
-            "round": scored["round"].to_numpy(),
-            SCORE: scored["accuracy"].to_numpy(),
+            "round": kept["round"].to_numpy(),
+            SCORE: kept["accuracy"].ffill().to_numpy(),
             BYTES: np.concatenate([[0.0], sent.to_numpy(dtype=float)])[place],
-            SECONDS: seconds.where(scored["round"] > 0, 0.0).to_numpy(),
-            VERSIONS: (scored["round"] > 0).cumsum().to_numpy(),
+            SECONDS: kept["virtual_seconds"].astype(float).where(kept["round"] > 0, 0.0).to_numpy(),
+            VERSIONS: ((kept["round"] > 0) & kept["accuracy"].notna()).cumsum().to_numpy(),
         }
     )
 
@@ -50,7 +55,7 @@ class Strategy:
     seeds: Mapping[int, pd.DataFrame]
 
     def total(self, unit: str) -> float:
-        """Return what a run spent until its last version, mean over seeds."""
+        """Return what a run spent in all, mean over seeds."""
         return float(np.mean([path[unit].iloc[-1] for path in self.seeds.values()]))
 
     @property
