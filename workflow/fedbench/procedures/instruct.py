@@ -46,7 +46,9 @@ def execute(run: RunSpec, inputs: Inputs) -> Result:
         held = [everything.take(rows) for rows in held_by(inputs, run.clients, "train")]
         for client, rows in enumerate(held):
             trainer.load(initial)
-            own = Checkpoint(inputs.checkpoints.with_suffix(f".{client}.safetensors"), run.folder)
+            own = Checkpoint(
+                inputs.checkpoints.with_name(f"{inputs.checkpoints.name}.{client}.safetensors"), run.folder
+            )
             alone = train_alone(run, trainer, rows, validation, own, inputs, client=client)
             train_seconds += alone.seconds
             tokens, padding = tokens + alone.tokens, padding + alone.padding
