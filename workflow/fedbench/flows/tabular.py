@@ -118,8 +118,8 @@ def _shape(part: bytes, separator: bytes) -> tuple[int, int, bool]:
     lines, spaces, blanks = 0, 0, part.startswith((separator, b"\n"))
     for piece in pieces(part):
         line_ends = piece == ord("\n")
-        lines += np.count_nonzero(line_ends[:PIECE])
-        spaces += np.count_nonzero(piece[:PIECE] == ord(" "))
+        lines += int(np.count_nonzero(line_ends[:PIECE]))
+        spaces += int(np.count_nonzero(piece[:PIECE] == ord(" ")))
         line_ends |= piece == separator[0]
         blanks = blanks or bool((line_ends[1:] & line_ends[:-1]).any())
     return lines, spaces, blanks
