@@ -62,7 +62,7 @@ monitor: setup
 	.venv/bin/tensorboard --logdir results/$(EXPERIMENT)/tensorboard $(TENSORBOARD_ARGS)
 
 test: $(DEV) chromium
-	.venv/bin/python -m pytest
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(DEV)
 	.venv/bin/ruff check .

@@ -263,8 +263,9 @@ def main() -> None:
     host = describe()["host"]
     note = (
         f"{CLIENTS} clients, {ROUNDS} rounds of {-(-ROWS // 16)} steps, MiniLM, LoRA, one thread a trainer; medians of "
-        f"{REPEATS}. Flower's Ray has an actor for each two cores (its default), ours one a core. Measured on: {host['processor']}, {host['cores']} cores, OMP_NUM_THREADS="
-        f"{host['threads'] or 'unset'}, load {os.getloadavg()[0]:.1f} at the end."
+        f"{REPEATS}. Flower's Ray has an actor for each two cores (its default), ours one a core. Measured on: "
+        f"{host['processor']}, {host['cores']} cores, OMP_NUM_THREADS={host['threads'] or 'unset'}, "
+        f"load {os.getloadavg()[0]:.1f} at the end."
     )
     write_text(RESULTS / "bench" / "grids.md", f"{figures}\n\n{table}\n\n{note}\n")
     everything = {"grids": found, "populations": sizes, "differences": {"our-ray": same, "flower-ray": close}}

@@ -39,6 +39,8 @@ def deploy(
     """
     if run.procedure != "federated":
         raise FedbenchError(f"{run.label} is {run.procedure}: only federated runs can be deployed")
+    if run.teacher is not None:
+        raise FedbenchError(f"{run.label} learns from a teacher, which a deployment does not hand on")
     placed = placement(run.clients, nodes)
     for path in (dataset, clients, snapshot):
         if not path.exists():

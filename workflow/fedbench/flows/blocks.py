@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from fedbench.errors import FedbenchError
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 8 << 20
 _LONGEST_LINE = 64 << 20
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 PIECE = 1 << 18  # bytes looked at together: they and what is computed from them stay in the processor's cache
