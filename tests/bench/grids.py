@@ -35,6 +35,9 @@ REPEATS = 3  # in turn, so that a busy spell of the machine hits every runner; m
 POPULATIONS = (10, 100, 1000)
 MIB = 2**20
 
+# Nobody waits for a home that cannot be reached.
+QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+
 
 # --- the job ---
 
@@ -175,7 +178,8 @@ def measured(folder: Path, *arguments: str) -> dict[str, float]:
     `rss` adds up resident memory, as asked of peers; `pss` counts pages that processes share once, which is fairer.
     """
     begun = time.perf_counter()
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])}
+    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    environment = {**os.environ, **QUIET, "PYTHONPATH": paths}
     with open(folder / "out", "w+") as out, open(folder / "err", "w+") as err:
         process = subprocess.Popen(
             [sys.executable, __file__, *arguments, str(folder)], stdout=out, stderr=err, env=environment

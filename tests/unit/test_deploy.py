@@ -44,12 +44,12 @@ EXPERIMENT = {
 }
 
 
-def marked() -> list[psutil.Process]:
-    """Return every live process of any deployment that was started from here."""
+def running_with(variable: str, value: str) -> list[psutil.Process]:
+    """Return every live process that inherited this value of an environment variable."""
     found = []
     for process in psutil.process_iter():
         try:
-            if process.status() != psutil.STATUS_ZOMBIE and MARK in process.environ():
+            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(variable) == value:
                 found.append(process)
         except (psutil.Error, OSError):
             continue
@@ -87,7 +87,7 @@ def refused(tmp_path_factory):
         yield codes, logs, deployment.online(), {node.id for node in deployment.nodes}, str(plain.value)
         folder, mark = deployment.folder, deployment.processes.mark
     assert not folder.exists(), "the keys are gone"
-    assert not [process for process in marked() if process.environ().get(MARK) == mark]
+    assert running_with(MARK, mark) == []
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,10 @@ def site(tmp_path_factory) -> tuple[Path, RunSpec]:
 
 
 def fedbench(site: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    private = site / "private"  # where it makes its private folder; everything that it starts inherits this
+    private.mkdir(exist_ok=True)
+    paths = {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(private)}
+    environment = {**os.environ, **paths, "OMP_NUM_THREADS": "1"}
     files = ["--experiment", site / "experiment.yaml", "--config", tiny.CONFIG]
     return subprocess.run(
         [sys.executable, "-m", "fedbench.cli", "deploy", *files, *map(str, arguments)],
@@ -150,10 +153,10 @@ def fedbench(site: Path, *arguments: object) -> subprocess.CompletedProcess[str]
 def test_a_deployed_run_gives_the_weights_of_one_process_and_leaves_nothing_running(site):
     """Each client's place in its batches is kept on its node: lost, the second round would give other weights."""
     folder, spec = site
-    before = set(marked())
     answer = fedbench(folder, "--run", spec.label, "--nodes", 2, "--timeout", 2 * PATIENCE)
     assert answer.returncode == 0, answer.stderr
-    assert set(marked()) <= before
+    assert running_with("TMPDIR", str(folder / "private")) == []
+    assert list((folder / "private").glob("fedbench-*")) == [], "keys and rows are gone"
     out = folder / "results" / "deployed" / "deployed" / spec.folder
     assert {path.name for path in out.iterdir()} == {*running.FILES, "deployment.json", "logs"}
     assert json.loads((out / "deployment.json").read_text())["nodes"] == [[0, 2], [1]]

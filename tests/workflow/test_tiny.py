@@ -10,7 +10,7 @@ import pytest
 import yaml
 from checkout import Checkout
 
-RUNS = {"federated": 4, "centralised": 2, "baseline": 2, "zero-shot": 1, "local-only": 1}
+RUNS = {"federated": 4, "centralised": 2, "baseline": 2, "prompt": 1, "zero-shot": 1, "local-only": 1}
 
 
 @contextmanager
@@ -114,7 +114,7 @@ def test_a_comment_reruns_nothing(finished, tiny):
     ("override", "first"),
     [
         ("gsfs={flows: {sample: 150}}", "IoT-23: curated sample"),
-        ("gsfs={flows: {clients: {alpha: 0.3}}}", "IoT-23: rows to clients"),
+        ("gsfs={flows: {clients: {alpha: 0.3}}}", "IoT-23: rows to clients (dirichlet)"),
         ("edge_fit={instructions: {keep: 30}}", "Dolly: records about the Internet of Things"),
     ],
 )

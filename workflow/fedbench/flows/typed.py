@@ -1,7 +1,6 @@
 """Rows of a log made into typed flows, with a reason for every row that cannot be and a count of every repair."""
 
 from collections import Counter
-from typing import cast
 
 import polars as pl
 
