@@ -3,8 +3,9 @@
 import gzip
 import zlib
 from collections.abc import Iterator
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -34,26 +35,30 @@ def blocks(path: Path, size: int = BLOCK_BYTES) -> Iterator[tuple[int, bytes]]:
     Raises:
         FedbenchError: the compressed stream is damaged, or a line is longer than 64 MiB (not a text log).
     """
-    line, rest = 1, b""
+    line, buffer, held = 1, bytearray(size), 0
     try:
         with _open(path) as stream:
-            while chunk := stream.read(size):
-                end = chunk.rfind(b"\n") + 1
-                block = b"".join((rest, memoryview(chunk)[:end])) if end else b""
-                rest = chunk[end:] if end else rest + chunk
-                if len(rest) > _LONGEST_LINE:
-                    raise FedbenchError("line longer than 64 MiB: not a text log", where=f"{path}:{line}")
-                if block:
+            while read := stream.readinto(memoryview(buffer)[held:]):
+                held += read
+                end = buffer.rfind(b"\n", 0, held) + 1
+                if end:
+                    block = bytes(memoryview(buffer)[:end])
                     yield line, block
                     line += count(block, b"\n")
+                    buffer[: held - end] = buffer[end:held]
+                    held -= end
+                elif held > _LONGEST_LINE:
+                    raise FedbenchError("line longer than 64 MiB: not a text log", where=f"{path}:{line}")
+                elif held == len(buffer):
+                    buffer += bytes(size)
     except (EOFError, OSError, zlib.error) as error:
         if isinstance(error, FileNotFoundError):
             raise FedbenchError("no such log", where=path, remedy="Check the path.") from error
         raise FedbenchError(
             f"cannot be read to its end: {error}", where=path, remedy="Fetch the file again; it may be truncated."
         ) from error
-    if rest:
-        yield line, rest + b"\n"
+    if held:
+        yield line, bytes(buffer[:held]) + b"\n"
 
 
 def pieces(text: bytes) -> Iterator[Bytes]:
@@ -86,11 +91,11 @@ def raw_lines(path: Path, numbers: Integers) -> Iterator[pl.Series]:
             yield texts.str.strip_suffix("\n").str.strip_suffix("\r")
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path) -> BufferedIOBase:
     match compression(path):
         case "gzip":
-            return cast(BinaryIO, gzip.open(path))
+            return cast(BufferedIOBase, gzip.open(path))
         case "zstd":
-            return cast(BinaryIO, pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"))
+            return cast(BufferedIOBase, pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"))
         case _:
             return path.open("rb")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -9,12 +10,14 @@ import pyarrow.parquet as pq
 
 from fedbench.errors import FedbenchError
 from fedbench.files import atomic, write_json
+from fedbench.flows.blocks import Integers
 from fedbench.flows.ledger import account, class_counts, step
 from fedbench.flows.schema import FLOWS, UNLABELLED, flow_class
 from fedbench.partition import largest_remainder
 from fedbench.spec import FlowsSpec
 
 _STREAM = 1  # the random stream of sampling
+_PIECE = 1 << 20  # flows looked at together: bounds memory
 
 
 def quotas(counts: Mapping[str, int], size: int, floor: int) -> dict[str, int]:
@@ -42,45 +45,68 @@ def quotas(counts: Mapping[str, int], size: int, floor: int) -> dict[str, int]:
 def sample(flows: Path, spec: FlowsSpec, seed: int, out: Path, ledger: Path) -> None:
     """Write `spec.sample` labelled flows to `out` (schema `FLOWS`, by row_id) and the account of it to `ledger`.
 
-    Only row_id, class and duration of all flows are held in memory.
+    Of all flows, class and duration are read, and two bytes each are held in memory; then the chosen flows are read.
 
     Raises:
         FedbenchError: no labelled flow is left.
     """
-    table = pl.scan_parquet(flows)
-    rows = table.select(
-        "row_id", pl.col("duration").is_null().alias("unset"), flow_class().cast(pl.Categorical).alias("class")
-    ).collect(engine="streaming")
-    counts = [_counts(rows)]
-    rows = rows.filter(pl.col("class") != UNLABELLED)
-    counts.append(_counts(rows))
-    steps = [step("labelled", counts[0], counts[1], "a flow without a label can be neither learnt from nor scored")]
+    classes, steps = _eligible(flows, spec)
+    counts = steps[-1]["labels_after"]
+    quota = quotas(counts, spec.sample, spec.sample_floor)
+    rng = np.random.default_rng([seed, _STREAM])
+    drawn = {name: rng.choice(counts[name], quota[name], replace=False, shuffle=False) for name in sorted(quota)}
+    chosen = pl.Series(_places(classes, {name: np.sort(members) for name, members in drawn.items()}))
+    found = pl.scan_parquet(flows).filter(pl.col("row_id").is_in(chosen.implode())).sort("row_id")
+    kept = found.select(FLOWS.names).collect(engine="streaming")
+    if kept.height < len(chosen):
+        raise FedbenchError("row_id does not count the rows from 0", where=flows, remedy="Make the file again.")
+    reason = f"stratified by class, at least {spec.sample_floor} of each where it has them, {spec.sample} in all"
+    steps.append(step("sample", counts, class_counts(kept.select(c=flow_class())["c"]), reason))
+    with atomic(out) as partial, atomic(ledger) as partial_ledger:
+        pq.write_table(kept.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(FLOWS), partial, compression="zstd")
+        write_json(partial_ledger, account(steps))
+
+
+def _eligible(flows: Path, spec: FlowsSpec) -> tuple[pl.Series, list[dict[str, Any]]]:
+    """Return the class of each flow, null where it may not be chosen, and the steps that say why it may not."""
+    kind = pl.Categorical(pl.Categories.random(physical=pl.UInt16))
+    rows = (
+        pl.scan_parquet(flows)
+        .select(flow_class().cast(kind).alias("class"), pl.col("duration").is_null().alias("unset"))
+        .collect(engine="streaming")
+    )
+    tally = rows.group_by("class").agg(rows=pl.len(), unset=pl.col("unset").sum()).cast({"class": pl.String})
+    labelled = tally.filter(pl.col("class") != UNLABELLED)
+    found, counts = _largest_first(tally), _largest_first(labelled)
+    steps = [step("labelled", found, counts, "a flow without a label can be neither learnt from nor scored")]
+    allowed = pl.col("class") != UNLABELLED
     if spec.missing == "drop":
-        rows = rows.filter(~pl.col("unset"))
-        counts.append(_counts(rows))
-        steps.append(step("missing", counts[-2], counts[-1], "missing: drop takes flows whose duration is unset"))
-    if not rows.height:
+        left = _largest_first(labelled.with_columns(rows=pl.col("rows") - pl.col("unset")))
+        steps.append(step("missing", counts, left, "missing: drop takes flows whose duration is unset"))
+        allowed &= ~pl.col("unset")
+    if not steps[-1]["rows_after"]:
         raise FedbenchError(
             "no labelled flow is left to sample from",
             where=flows,
             remedy="Give logs with labels; with missing: drop, flows that have a duration.",
         )
-    quota = quotas(counts[-1], spec.sample, spec.sample_floor)
-    rng = np.random.default_rng([seed, _STREAM])
-    chosen = [np.empty(0, dtype=np.int64)]
-    for name in sorted(quota):
-        members = rows.filter(pl.col("class") == name)["row_id"].to_numpy()
-        chosen.append(rng.choice(members, quota[name], replace=False, shuffle=False))
-    ids = pl.Series("row_id", np.sort(np.concatenate(chosen)))
-    kept = table.filter(pl.col("row_id").is_in(ids.implode())).sort("row_id").collect(engine="streaming")
-    counts.append(class_counts(kept.select(c=flow_class())["c"]))
-    reason = f"stratified by class, at least {spec.sample_floor} of each where it has them, {spec.sample} in all"
-    steps.append(step("sample", counts[-2], counts[-1], reason))
-    with atomic(out) as partial, atomic(ledger) as partial_ledger:
-        table_out = kept.select(FLOWS.names).to_arrow(compat_level=pl.CompatLevel.oldest()).cast(FLOWS)
-        pq.write_table(table_out, partial, compression="zstd")
-        write_json(partial_ledger, account(steps))
+    return rows.select(pl.when(allowed).then("class")).to_series(), steps
 
 
-def _counts(rows: pl.DataFrame) -> dict[str, int]:
-    return class_counts(rows["class"].cast(pl.String))
+def _places(classes: pl.Series, wanted: Mapping[str, Integers]) -> Integers:
+    """Return the places of flows wanted, ascending; they are given, for each class, as ascending numbers within it."""
+    places: list[Integers] = []
+    seen = dict.fromkeys(wanted, 0)
+    for start in range(0, len(classes), _PIECE):
+        piece = classes.slice(start, _PIECE).to_frame("class")
+        for name, numbers in wanted.items():
+            members = piece.select((pl.col("class") == name).arg_true()).to_series().to_numpy()
+            first, end = np.searchsorted(numbers, [seen[name], seen[name] + len(members)])
+            places.append(start + members[numbers[first:end] - seen[name]].astype(np.int64))
+            seen[name] += len(members)
+    return np.sort(np.concatenate(places))
+
+
+def _largest_first(tally: pl.DataFrame) -> dict[str, int]:
+    ordered = tally.filter(pl.col("rows") > 0).sort(["rows", "class"], descending=[True, False])
+    return dict(ordered.select("class", "rows").iter_rows())
