@@ -1,9 +1,10 @@
 """Benchmarks of the grids: the in-process one against Flower's own Ray simulation, and against the number of clients.
 
-Part of `make bench`; writes results/bench/grids.md and .json. Every measurement runs in a process of its own. End to end
-is from the server's loaded model to the final weights, with whatever the runner has to start and stop; the imports before
-it, the same for all, are in the figures of the whole process. The peer is a plain Flower program (`run_simulation`, stock
-FedAvg.start) with the same client app, whose actors keep the model between messages: more than Flower does by itself.
+Part of `make bench`; writes results/bench/grids.md and .json. Every measurement runs in a process of its own. End to
+end is from the server's loaded model to the final weights, with whatever the runner has to start and stop; the
+imports before it, the same for all, are in the figures of the whole process. The peer is a plain Flower program
+(`run_simulation`, stock FedAvg.start) with the same client app, whose actors keep the model between messages: more
+than Flower does by itself.
 """
 
 import functools
