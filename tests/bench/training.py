@@ -129,7 +129,9 @@ def loops(folder: Path) -> dict[str, float]:
         loaded.model.train()
         begun = time.perf_counter()
         for batch in batches:
-            loaded.model(**batch).loss.backward()
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=run.training.dtype == "bfloat16"):
+                loss = loaded.model(**batch).loss
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, run.training.gradient_clip)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
