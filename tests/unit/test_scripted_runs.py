@@ -123,6 +123,7 @@ def test_a_payload_of_layers_saves_exactly_the_layers_that_stay(tmp_path):
     [
         *("fedprox", "fedavgm", "fedadam", "fedyogi", "fedadagrad"),
         *("gsfs-staleness", "gsfs-topk", "edge-fit-int8", "fedadam-dp"),
+        *("edge-fit-secure", "edge-fit-homes"),
     ],
 )
 def test_interrupted_run_goes_on_to_the_same_weights_and_history(tmp_path, strategy):

@@ -33,6 +33,7 @@ def run(strategy: str = "fedavg", clients: int = 3, options: dict[str, Any] | No
         "strategy": named,
         "federation": FederationSpec(rounds=2, clients_per_round=clients, client_tier="local"),
         "client_tier": REGISTRY.tiers["local"],
+        "tiers": {"gateway": REGISTRY.tiers["gateway"]},
         "latency_requests": 2,
     }
     return RunSpec(**{**values, **changes})

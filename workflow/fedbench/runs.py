@@ -10,6 +10,7 @@ from fedbench.spec import (
     CaptureSpec,
     EdgeFitSpec,
     Experiment,
+    FederationSpec,
     GsfsSpec,
     MirrorSource,
     ModelSpec,
@@ -20,8 +21,12 @@ from fedbench.spec import (
     StrategySpec,
     SyntheticSource,
     TeacherRun,
+    Tier,
     TrainingSpec,
 )
+
+GATEWAY: Tier = "gateway"
+"""The tier of what stands between clients and cloud in a hierarchy."""
 
 TEMPLATE = "template"
 """The teacher that is no model."""
@@ -131,6 +136,7 @@ def _gsfs_runs(spec: GsfsSpec, seed: int, registry: Registry, where: object) -> 
     local = {"epochs": spec.federated_epochs}
     for name, partition in product(spec.strategies, gsfs_partitions(spec)):
         strategy = named(registry.strategies, name, "gsfs.strategies", where)
+        used: list[Tier] = [*spec.federation.tiers, *([GATEWAY] if strategy.kind == "hierarchical" else [])]
         training = _training(spec.training, spec.overrides, where, model.name, name, extra=local)
         table += [
             RunSpec(
@@ -144,6 +150,7 @@ def _gsfs_runs(spec: GsfsSpec, seed: int, registry: Registry, where: object) -> 
                 teacher=_taught_by(strategy, table, where),
                 federation=spec.federation,
                 client_tier=tier,
+                tiers={n: named(registry.tiers, n, "gsfs.federation.tiers", where) for n in used},
                 prompt_tokens=tier.prompt_tokens,
                 **common | {"partition": partition},
             )
@@ -164,47 +171,105 @@ def _taught_by(strategy: StrategySpec, table: list[RunSpec], where: object) -> T
 
 def _edge_fit_runs(spec: EdgeFitSpec, seed: int, registry: Registry, where: object) -> list[RunSpec]:
     _check_overrides(spec.overrides, set(registry.models), "edge_fit", where)
-    strategy = named(registry.strategies, spec.strategy, "edge_fit.strategy", where)
     data, writer = _data_digest(spec.instructions, seed), teacher(spec, registry, where)
     if writer:  # its weights decide what the data are; its title does not
         data += f"-{writer.weights.digest()}"
+    common: dict[str, Any] = {
+        "study": "edge-fit",
+        "synthetic": isinstance(spec.instructions.source, SyntheticSource),
+        "data": data,
+        "clients": spec.instructions.clients.count,
+        "partition": spec.instructions.clients.partition,
+        "scoring": spec.scoring,
+        "max_new_tokens": spec.max_new_tokens,
+        "latency_requests": spec.latency_requests,
+    }
     table = []
     for name in spec.models:
         model = named(registry.models, name, "edge_fit.models", where)
-        federated = _training(spec.training, spec.overrides, where, name)
-        alone = federated.model_copy(update={"epochs": spec.epochs_alone})
+        training = _training(spec.training, spec.overrides, where, name)
         for procedure in spec.procedures:
-            is_federated = procedure == "federated"
-            # Zero-shot trains nothing, so a second seed would repeat the first.
-            for s in spec.seeds[:1] if procedure == "zero-shot" else spec.seeds:
-                table.append(
+            if procedure == "federated":
+                federated = _edge_fit_federated(spec, spec.strategy, spec.federation, registry, where)
+                table += [
                     RunSpec(
-                        label=f"edge-fit-{strategy.name if is_federated else procedure}-{name}-s{s}".replace(
+                        label=f"edge-fit-{federated['strategy'].name}-{name}-s{s}".replace(
                             "edge-fit-edge-fit", "edge-fit"
                         ),
-                        study="edge-fit",
-                        procedure=procedure,
                         seed=s,
-                        tier=spec.federation.client_tier if is_federated else model.tier,
-                        synthetic=isinstance(spec.instructions.source, SyntheticSource),
-                        data=data,
-                        clients=spec.instructions.clients.count,
-                        partition=spec.instructions.clients.partition,
                         model=model,
-                        training=federated if is_federated else alone,
-                        strategy=strategy if is_federated else None,
-                        federation=spec.federation if is_federated else None,
-                        client_tier=named(
-                            registry.tiers, spec.federation.client_tier, "edge_fit.federation.client_tier", where
-                        )
-                        if is_federated
-                        else None,
-                        scoring=spec.scoring,
-                        max_new_tokens=spec.max_new_tokens,
-                        latency_requests=spec.latency_requests,
+                        training=training,
+                        **federated,
+                        **common,
                     )
+                    for s in spec.seeds
+                ]
+                continue
+            # Zero-shot trains nothing, so a second seed would repeat the first.
+            table += [
+                RunSpec(
+                    label=f"edge-fit-{procedure}-{name}-s{s}",
+                    procedure=procedure,
+                    seed=s,
+                    tier=model.tier,
+                    model=model,
+                    training=training.model_copy(update={"epochs": spec.epochs_alone}),
+                    **common,
                 )
+                for s in (spec.seeds[:1] if procedure == "zero-shot" else spec.seeds)
+            ]
+        table += _variants(spec, model, common, registry, where)
     return table
+
+
+def _variants(
+    spec: EdgeFitSpec, model: ModelSpec, common: Mapping[str, Any], registry: Registry, where: object
+) -> list[RunSpec]:
+    """Return the federated runs of one model that differ from the study's own in what each variant says."""
+    table = []
+    for name, variant in spec.variants.items():
+        key = f"{where}: edge_fit.variants.{name}"
+        keys = overlay(spec.federation.model_dump(mode="json"), variant.federation)
+        federation = validate(FederationSpec, keys, f"{key}.federation")
+        overrides = {**spec.overrides, name: variant.training}
+        federated = _edge_fit_federated(spec, variant.strategy or spec.strategy, federation, registry, key)
+        table += [
+            RunSpec(
+                label=f"edge-fit-{name}-{model.name}-s{s}",
+                seed=s,
+                model=model,
+                training=_training(spec.training, overrides, where, model.name, name),
+                variant=name,
+                **federated,
+                **common,
+            )
+            for s in spec.seeds
+        ]
+    return table
+
+
+def _edge_fit_federated(
+    spec: EdgeFitSpec, strategy: str, federation: FederationSpec, registry: Registry, where: object
+) -> dict[str, Any]:
+    """Return what a federated run has and the other procedures have not.
+
+    Raises:
+        FedbenchError: a name is not registered, or the clients of the tiers are not as many as there are.
+    """
+    clients, counted = spec.instructions.clients.count, sum(federation.tiers.values())
+    if (federation.tiers and counted != clients) or federation.clients_per_round > clients:
+        what = f"tiers counts {counted}" if counted else f"clients_per_round is {federation.clients_per_round}"
+        raise FedbenchError(f"key 'federation': {what}, clients.count is {clients}", where=where)
+    chosen = named(registry.strategies, strategy, "strategy", where)
+    used: list[Tier] = [*federation.tiers, *([GATEWAY] if chosen.kind == "hierarchical" else [])]
+    return {
+        "procedure": "federated",
+        "tier": federation.client_tier,
+        "strategy": chosen,
+        "federation": federation,
+        "client_tier": named(registry.tiers, federation.client_tier, "federation.client_tier", where),
+        "tiers": {name: named(registry.tiers, name, "federation.tiers", where) for name in used},
+    }
 
 
 def _data_digest(spec: Spec, seed: int) -> str:

@@ -86,12 +86,11 @@ def deployed_grid(grid: Grid, order: Order, resident: "Resident") -> "InProcessG
     """
     from fedbench.federation import job, strategies
     from fedbench.federation.remote import RemoteGrid
-    from fedbench.federation.strategies import Population
 
     run = order.run
     assert run.strategy is not None
     assert run.federation is not None
-    population = Population(run.clients, [resident.local_steps(client) for client in range(run.clients)])
+    population = strategies.population(run, [resident.local_steps(client) for client in range(run.clients)])
     rounds = strategies.rounds(run.strategy, run.federation, population)
 
     class Reporting(RemoteGrid):

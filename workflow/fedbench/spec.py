@@ -303,6 +303,19 @@ class PrivacySpec(Spec):
     side: Annotated[Literal["server", "client"], Field(description="who adds the noise")] = "server"
 
 
+class SecureSpec(Spec):
+    """Secure aggregation by SecAgg+ (Bell et al. 2020, Flower's implementation): the server sees sums alone."""
+
+    threshold: Annotated[
+        Fraction, Field(description="share of the sampled clients whose shares reconstruct what a lost one masked")
+    ] = 0.6
+    range: Annotated[float, Field(gt=0, description="entries of an update are clipped to plus or minus this")] = 1.0
+    levels: Annotated[
+        int, Field(ge=256, le=2**22, description="steps between the two ends of the range; of 2^32 that a mask hides")
+    ] = 2**22
+    max_examples: Annotated[int, Field(ge=1, description="most training rows that a client may hold")] = 1000
+
+
 class DistillationSpec(Spec):
     """Knowledge distillation from a centrally trained model into the clients' smaller one (Hinton et al. 2015)."""
 
@@ -320,6 +333,7 @@ class StrategySpec(Spec):
     options: dict[str, Any] = {}
     compression: CompressionSpec | None = None
     privacy: PrivacySpec | None = None
+    secure: SecureSpec | None = None
     distillation: DistillationSpec | None = None
     published: Annotated[str | None, Field(description="row of GSFS Table III or Edge-FIT Table III")] = None
 
@@ -347,6 +361,10 @@ class FederationSpec(Spec):
     rounds: Annotated[int, Field(ge=1, description="T")] = 10
     clients_per_round: Annotated[int, Field(ge=1, description="C: clients sampled a round")] = 10
     client_tier: Tier = "client"
+    tiers: Annotated[
+        dict[Tier, Annotated[int, Field(ge=1)]],
+        Field(description="clients of each tier, the first clients first; empty: all are of `client_tier`"),
+    ] = {}
     grid: Annotated[
         Literal["in-process", "ray"], Field(description="where clients run; the same run gives the same weights")
     ] = "in-process"
@@ -354,6 +372,12 @@ class FederationSpec(Spec):
     stragglers: Annotated[float, Field(ge=0, le=1, description="virtual clock: share of slow clients")] = 0.0
     slowdown: Annotated[float, Field(ge=1, description="virtual clock: factor on a straggler's time")] = 4.0
     dropout: Annotated[float, Field(ge=0, lt=1, description="chance that a client's reply of a round is lost")] = 0.0
+
+    def tier_names(self, clients: int) -> list[Tier]:
+        """Return the tier of each client."""
+        if not self.tiers:
+            return [self.client_tier] * clients
+        return [tier for tier, count in self.tiers.items() for _ in range(count)]
 
 
 class GsfsSpec(Spec):
@@ -389,8 +413,18 @@ class GsfsSpec(Spec):
     latency_requests: Annotated[int, Field(ge=1, description="requests timed at batch 1, after warm-up")] = 50
 
 
+class VariantSpec(Spec):
+    """Edge-FIT with something changed: a row of the table of variants."""
+
+    title: str
+    group: Annotated[str, Field(description="what the variant is about; rows of a group stand together")] = ""
+    strategy: Annotated[Name | None, Field(description="instead of the study's strategy")] = None
+    federation: Annotated[dict[str, Any], Field(description="federation keys")] = {}
+    training: Annotated[dict[str, Any], Field(description="training keys")] = {}
+
+
 class EdgeFitSpec(Spec):
-    """The Edge-FIT paper: Tables III and IV."""
+    """The Edge-FIT paper: Tables III and IV, and what it leaves as future work."""
 
     instructions: InstructionsSpec
     models: list[Name]
@@ -401,6 +435,9 @@ class EdgeFitSpec(Spec):
         "centralised",
         "federated",
     ]
+    variants: Annotated[
+        dict[Name, VariantSpec], Field(description="federated runs that differ from the study's in what each says")
+    ] = {}
     seeds: Annotated[list[int], Field(min_length=1)] = [0]
     federation: FederationSpec = FederationSpec(rounds=50, clients_per_round=5, client_tier="edge")
     training: TrainingSpec = TrainingSpec(quantisation="nf4", dtype="bfloat16", batch_size=4, max_length=512)
@@ -454,6 +491,11 @@ class Experiment(Spec):
         ):
             if part is None or clients is None:
                 continue
+            if part.federation.tiers and sum(part.federation.tiers.values()) != clients.count:
+                raise ValueError(
+                    f"{key}.federation.tiers counts {sum(part.federation.tiers.values())} clients, "
+                    f"{key} clients.count is {clients.count}"
+                )
             if part.federation.clients_per_round > clients.count:
                 raise ValueError(
                     f"{key}.federation.clients_per_round ({part.federation.clients_per_round}) "
@@ -493,9 +535,21 @@ class RunSpec(Spec):
     teacher: TeacherRun | None = None
     federation: FederationSpec | None = None
     client_tier: LinkedTier | None = None
+    tiers: Annotated[
+        dict[Tier, LinkedTier], Field(description="the other tiers of a run: of its clients, and its gateways")
+    ] = {}
+    variant: Name | None = None
     scoring: Literal["classify", "generate", "rank"] = "classify"
     max_new_tokens: int = 16
     latency_requests: int = 50
+
+    def tier_of(self, client: int) -> LinkedTier:
+        """Return the tier of one client of a federated run."""
+        assert self.federation is not None
+        assert self.client_tier is not None
+        if not self.federation.tiers:
+            return self.client_tier
+        return self.tiers[self.federation.tier_names(self.clients)[client]]
 
     @property
     def folder(self) -> str:

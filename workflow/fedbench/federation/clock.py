@@ -5,6 +5,16 @@ from dataclasses import dataclass, field
 from fedbench.spec import LinkedTier
 
 
+def step_seconds(tier: LinkedTier, seconds: float, bytes_down: int, bytes_up: int, slowness: float = 1.0) -> float:
+    """Return the modelled duration of one step on a tier; `slowness` is the factor of jitter and stragglers."""
+    return slowness * (
+        seconds / tier.compute
+        + bytes_down * 8 / (tier.down_mbit * 1e6)
+        + bytes_up * 8 / (tier.up_mbit * 1e6)
+        + 2 * tier.latency_ms / 1e3
+    )
+
+
 @dataclass
 class Clock:
     """Adds up modelled seconds.
@@ -18,31 +28,22 @@ class Clock:
         waits: seconds from the start of a client's step to the version that holds its update.
     """
 
-    tier: LinkedTier
     now: float = 0.0
     versions: list[float] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     pending: dict[int, float] = field(default_factory=dict)
 
-    def client_seconds(self, seconds: float, bytes_down: int, bytes_up: int, slowness: float = 1.0) -> float:
-        """Return the modelled duration of one client step; `slowness` is the factor of jitter and stragglers."""
-        return slowness * (
-            seconds / self.tier.compute
-            + bytes_down * 8 / (self.tier.down_mbit * 1e6)
-            + bytes_up * 8 / (self.tier.up_mbit * 1e6)
-            + 2 * self.tier.latency_ms / 1e3
-        )
-
-    def step(self, durations: dict[int, float], uploaded: set[int], new_version: bool) -> None:
+    def step(self, durations: dict[int, float], uploaded: set[int], new_version: bool, beyond: float = 0.0) -> None:
         """Advance by one server step.
 
         Args:
             durations: client -> modelled seconds of its step.
             uploaded: clients whose update went up in this step.
             new_version: the server made a new global version of what it has pooled.
+            beyond: modelled seconds of what follows the clients, between gateways and cloud.
         """
         begun = self.now
-        self.now += max(durations.values(), default=0.0)
+        self.now += max(durations.values(), default=0.0) + beyond
         for client in uploaded:
             self.pending[client] = begun
         if new_version:

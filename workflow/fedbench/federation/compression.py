@@ -15,6 +15,7 @@ from flwr.common.serde import message_to_proto
 from fedbench.errors import FedbenchError
 from fedbench.federation.arrays import Arrays, added, difference, to_numpy, to_record
 from fedbench.spec import CompressionSpec, LinkedTier
+from fedbench.training.correction import split
 
 Shapes = dict[str, tuple[int, ...]]
 ENTRY_BYTES = 8  # of one sparse entry: an int32 index and a float32 value
@@ -61,15 +62,17 @@ def unpack(packed: Arrays, shapes: Shapes) -> Arrays:
     return {name: part.reshape(shapes[name]) for name, part in zip(sorted(shapes), parts, strict=True)}
 
 
-def mods(spec: CompressionSpec | None, tier: LinkedTier, differences: bool) -> list[Callable[..., Any]]:
+def mods(
+    spec: CompressionSpec | None, tier_of: Callable[[int], LinkedTier], differences: bool
+) -> list[Callable[..., Any]]:
     """Return the client mod of `spec`, to be put outside all others: it sees what would have gone up.
 
     Args:
+        tier_of: client -> its tier, whose link decides what an adaptive upload may hold.
         differences: replies carry differences to the received parameters, not parameters.
     """
     if spec is None:
         return []
-    budget = None if spec.seconds is None else int(spec.seconds * tier.up_mbit * 1e6 / 8)
 
     def mod(message: Message, context: Context, call_next: Callable[[Message, Context], Message]) -> Message:
         state = context.state
@@ -89,6 +92,8 @@ def mods(spec: CompressionSpec | None, tier: LinkedTier, differences: bool) -> l
         known = sorted(state["local"])  # the names on both sides, where only some parameters go up
         if len(update) < len(known):
             reply.content["sent"] = ConfigRecord({"positions": [known.index(name) for name in sorted(update)]})
+        tier = tier_of(int(context.node_config["partition-id"]))
+        budget = None if spec.seconds is None else int(spec.seconds * tier.up_mbit * 1e6 / 8)
         packed = pack(wanted, spec, _entries(spec, sum(v.size for v in wanted.values()), budget, reply))
         reply.content["arrays"] = to_record(packed)
         if spec.error_feedback:
@@ -104,6 +109,7 @@ def decode(reply: Message, current: Arrays, differences: bool) -> None:
     record = reply.content["arrays"]
     if not record:
         return
+    current, _ = split(current)
     names = sorted(current)
     if "sent" in reply.content:
         names = [names[position] for position in reply.content["sent"]["positions"]]

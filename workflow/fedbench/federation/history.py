@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fedbench.federation.grid import Exchange
@@ -13,11 +13,13 @@ class Totals:
     """Sums over all exchanges, and the rows so far.
 
     Attributes:
+        bytes_cloud: between gateways and cloud, both ways.
         lost, failed: replies that never arrived; replies that carried an error.
     """
 
     bytes_up: int = 0
     bytes_down: int = 0
+    bytes_cloud: int = 0
     train_seconds: float = 0.0
     tokens: int = 0
     padding: int = 0
@@ -32,6 +34,25 @@ class Totals:
         self.train_seconds += float(exchange.metrics.get("seconds", 0.0))
         self.tokens += int(exchange.metrics.get("tokens", 0))
         self.padding += int(exchange.metrics.get("padding", 0))
+
+
+def merged(exchanges: list[Exchange]) -> list[Exchange]:
+    """Return one exchange a client: a protocol of several messages costs what all of them cost together."""
+    clients: dict[int, Exchange] = {}
+    for exchange in exchanges:
+        before = clients.get(exchange.client)
+        if before is None:
+            clients[exchange.client] = exchange
+            continue
+        clients[exchange.client] = replace(
+            before,
+            bytes_down=before.bytes_down + exchange.bytes_down,
+            bytes_up=before.bytes_up + exchange.bytes_up,
+            metrics={**before.metrics, **exchange.metrics},
+            trigger=exchange.trigger or before.trigger,
+            error=exchange.error or before.error,
+        )
+    return list(clients.values())
 
 
 def client_rows(number: int, exchange: Exchange, now: float, *, lost: bool) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import polars as pl
 import torch
 from flwr.clientapp import ClientApp
 
+from fedbench.federation import strategies
 from fedbench.federation.client import Resident, client_app
 from fedbench.federation.simulation import client_mods
 from fedbench.files import atomic, write_text
@@ -75,7 +76,7 @@ def client(folder: str) -> ClientApp:
     rows = pl.read_parquet(Path(folder) / "rows.parquet")
     loaded = load(Path(job.snapshot), job.task, job.run.training, job.labels or None, job.run.seed)
     held = {split: [examples(rows, job, client, split) for client in range(job.run.clients)] for split in SPLITS}
-    trainer = Trainer(loaded, job.run.training)
+    trainer = Trainer(loaded, job.run.training, strategies.frozen(job.run.strategy))
     trainer.distillation = job.run.strategy.distillation
     if job.class_weights is not None:
         trainer.class_weights = torch.tensor(job.class_weights, device=loaded.device)

@@ -23,7 +23,7 @@ from fedbench.federation.remote import RemoteGrid, node_app
 from fedbench.federation.simulation import Evaluate, Outcome, simulate
 from fedbench.spec import RunSpec
 from fedbench.training.checkpoint import Checkpoint
-from fedbench.training.loop import Arrays
+from fedbench.training.correction import Arrays
 
 POLL = 0.05
 

@@ -71,4 +71,4 @@ def restore(
         grid.contexts[int(node)].state = state
     found = under("global/")
     # In the model's own order: a checkpoint sorts its arrays, and Flower's FedAvgM matches them by position.
-    return {name: found[name] for name in initial}, int(facts["round"]) + 1
+    return {name: found[name] for name in [*initial, *sorted(found.keys() - initial.keys())]}, int(facts["round"]) + 1

@@ -11,14 +11,15 @@ from typing import Any
 from flwr.app import ConfigRecord, Message
 
 from fedbench.errors import FedbenchError
-from fedbench.federation import compression, privacy, resume, strategies
+from fedbench.federation import compression, privacy, resume, secure, strategies
 from fedbench.federation.arrays import Arrays, to_numpy, to_record
 from fedbench.federation.client import Resident, client_app
-from fedbench.federation.clock import Clock
+from fedbench.federation.clock import Clock, step_seconds
 from fedbench.federation.conditions import Conditions
 from fedbench.federation.grid import FIRST_NODE, Exchange, InProcessGrid
-from fedbench.federation.history import Totals, client_rows, row
+from fedbench.federation.history import Totals, client_rows, merged, row
 from fedbench.federation.strategies import Population
+from fedbench.federation.strategies.hierarchical import GATEWAY
 from fedbench.spec import RunSpec
 from fedbench.training.checkpoint import Checkpoint
 
@@ -35,6 +36,7 @@ class Outcome:
         arrays: the final global adapter.
         clients: client -> its own last local adapter (only clients that ever trained).
         history: rows of history.parquet.
+        bytes_cloud: bytes between gateways and cloud, both ways, where there are gateways.
         lost, failed: replies that never arrived; replies that carried an error.
         privacy: the guarantee and what it took, where there is one.
         note: what a reader must know, e.g. an upload pool that never reached its quorum again.
@@ -46,6 +48,7 @@ class Outcome:
     clock: Clock
     bytes_up: int = 0
     bytes_down: int = 0
+    bytes_cloud: int = 0
     rounds: int = 0
     train_seconds: float = 0.0
     tokens: int = 0
@@ -63,17 +66,19 @@ class Server:
     Attributes:
         decode: restores the update of a compressed reply, given the parameters that were sent.
         private: the private mean that replaces the replies, if any.
+        collect: sends messages and returns the masked sum of the replies as one, if the server may see no more.
         totals, clock: what is written down.
     """
 
+    run: RunSpec
     strategy: Any
     grid: InProcessGrid
     clock: Clock
     conditions: Conditions
     evaluate: Evaluate
-    seed: int
     decode: Callable[[Message, Arrays], None] | None = None
     private: privacy.PrivateMean | None = None
+    collect: secure.Collector | None = None
     totals: Totals = field(default_factory=Totals)
 
 
@@ -100,7 +105,7 @@ def simulate(
     logging.getLogger("flwr").setLevel(logging.ERROR)  # its round chatter says less than our history
     assert run.strategy is not None
     assert run.federation is not None
-    population = Population(run.clients, [resident.local_steps(c) for c in range(run.clients)])
+    population = strategies.population(run, [resident.local_steps(c) for c in range(run.clients)])
     rounds = strategies.rounds(run.strategy, run.federation, population)
     if grid is None:
         if run.federation.grid != "in-process":
@@ -132,6 +137,7 @@ def simulate(
         clock=clock,
         bytes_up=totals.bytes_up,
         bytes_down=totals.bytes_down,
+        bytes_cloud=totals.bytes_cloud,
         rounds=rounds,
         train_seconds=totals.train_seconds,
         tokens=totals.tokens,
@@ -147,10 +153,10 @@ def client_mods(run: RunSpec) -> list[Callable[..., Any]]:
     """Return all client mods of a run, outermost first: what goes up is compressed last."""
     assert run.strategy is not None
     assert run.federation is not None
-    assert run.client_tier is not None
     spec, differences = run.strategy, strategies.differences(run.strategy)
     return [
-        *compression.mods(spec.compression, run.client_tier, differences),
+        *secure.mods(spec.secure, run.seed),
+        *compression.mods(spec.compression, run.tier_of, differences),
         *privacy.mods(spec.privacy, run.federation.clients_per_round, run.seed, differences),
         *strategies.mods(spec),
     ]
@@ -160,18 +166,19 @@ def _server(run: RunSpec, grid: InProcessGrid, population: Population, evaluate:
     """Put the server's side of a run together."""
     assert run.strategy is not None
     assert run.federation is not None
-    assert run.client_tier is not None
     spec, cohort, differences = run.strategy, run.federation.clients_per_round, strategies.differences(run.strategy)
     server = Server(
         strategy=strategies.build(spec, run.federation, population),
         grid=grid,
-        clock=Clock(run.client_tier),
+        run=run,
+        clock=Clock(),
         conditions=Conditions(run.federation, run.seed, run.clients),
         evaluate=evaluate,
-        seed=run.seed,
     )
     if spec.compression:
         server.decode = lambda reply, current: compression.decode(reply, current, differences)
+    if spec.secure:
+        server.collect = secure.Collector(spec.secure, grid, server.conditions.lost)
     if spec.privacy:
         server.private = privacy.PrivateMean(spec.privacy, run.clients, cohort, run.seed, differences)
     return server
@@ -181,11 +188,11 @@ def _round(number: int, server: Server, arrays: Arrays) -> Arrays:
     """Run one server step and return the global adapter after it."""
     # Flower samples cohorts with the global generator: seed it by experiment and round, so that two seeds see other
     # cohorts and a resumed run sees the same.
-    random.seed(f"cohort-{server.seed}-{number}")
+    random.seed(f"cohort-{server.run.seed}-{number}")
     begun, before = time.perf_counter(), len(server.grid.exchanges)
     messages = server.strategy.configure_train(number, to_record(arrays), ConfigRecord(), server.grid)
-    replies = server.grid.send_and_receive(messages)
-    exchanges = server.grid.exchanges[before:]
+    replies = (server.collect or server.grid.send_and_receive)(messages)
+    exchanges = merged(server.grid.exchanges[before:])
     lost = {e.client for e in exchanges if e.error is None and server.conditions.lost(number, e.client)}
     new, metrics = _aggregated(number, server, arrays, replies, lost)
     _record_clients(number, server, exchanges, lost, new is not None)
@@ -243,7 +250,8 @@ def _record_clients(number: int, server: Server, exchanges: list[Exchange], lost
     for exchange in exchanges:
         client = exchange.client
         totals.add(exchange)
-        durations[client] = clock.client_seconds(
+        durations[client] = step_seconds(
+            server.run.tier_of(client),
             float(exchange.metrics.get("seconds", 0.0)),
             exchange.bytes_down,
             exchange.bytes_up,
@@ -255,4 +263,14 @@ def _record_clients(number: int, server: Server, exchanges: list[Exchange], lost
         if rows[0]["uploaded"]:
             uploaded.add(client)
         totals.history += rows
-    clock.step(durations, uploaded, new_version)
+    clock.step(durations, uploaded, new_version, _to_the_cloud(server) if new_version else 0.0)
+
+
+def _to_the_cloud(server: Server) -> float:
+    """Count what gateways exchanged with the cloud for this version, and return the modelled seconds it took."""
+    exchanged = server.strategy.exchanged() if hasattr(server.strategy, "exchanged") else None
+    if exchanged is None:
+        return 0.0
+    gateways, size = exchanged
+    server.totals.bytes_cloud += 2 * gateways * size
+    return step_seconds(server.run.tiers[GATEWAY], 0.0, size, size)

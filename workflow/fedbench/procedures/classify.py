@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from fedbench.evaluation.latency import measure
+from fedbench.federation import strategies
 from fedbench.federation.client import Resident
 from fedbench.models.loading import load
 from fedbench.procedures import distillation
@@ -12,8 +13,9 @@ from fedbench.procedures.prompts import choose
 from fedbench.procedures.result import Inputs, Result, predictions
 from fedbench.spec import RunSpec
 from fedbench.training.checkpoint import Checkpoint
+from fedbench.training.correction import Arrays
 from fedbench.training.examples import Examples, flows
-from fedbench.training.loop import Arrays, Trainer
+from fedbench.training.loop import Trainer
 
 
 def execute(run: RunSpec, inputs: Inputs) -> Result:
@@ -22,7 +24,7 @@ def execute(run: RunSpec, inputs: Inputs) -> Result:
     watch, data = Stopwatch(), inputs.dataset
     names = sorted(data["label"].unique().to_list())
     loaded = load(inputs.snapshot, "classify", run.training, names, run.seed)
-    trainer = Trainer(loaded, run.training)
+    trainer = Trainer(loaded, run.training, strategies.frozen(run.strategy))
     classes = [names.index(label) for label in data["label"].to_list()]
     column, shown = choose(run, loaded.tokenizer, data)
     everything = flows(loaded.tokenizer, data[column].to_list(), classes, run.training.max_length)
@@ -73,7 +75,7 @@ def execute(run: RunSpec, inputs: Inputs) -> Result:
         watch.lap()
     result.predictions += answer("central", -1)
     evaluate_seconds = watch.lap()
-    result.adapter = trainer.arrays()
+    result.adapter = trainer.state()
     result.usage |= {
         **usage(loaded, trainer, tokens, padding, everything.truncated),
         **shown,

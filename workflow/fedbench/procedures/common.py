@@ -15,8 +15,9 @@ from fedbench.procedures.result import Inputs
 from fedbench.spec import RunSpec
 from fedbench.training.batches import steps_per_epoch
 from fedbench.training.checkpoint import Checkpoint
+from fedbench.training.correction import Arrays
 from fedbench.training.examples import Examples
-from fedbench.training.loop import Arrays, Trainer
+from fedbench.training.loop import Trainer
 
 # Distinct streams of randomness under one seed: the batch order of clients is (seed, client), this one is central.
 CENTRAL = 1_000_003
@@ -166,6 +167,7 @@ def federated_usage(outcome: Outcome) -> dict[str, Any]:
     return {
         "bytes_up": outcome.bytes_up,
         "bytes_down": outcome.bytes_down,
+        "bytes_cloud": outcome.bytes_cloud,
         "rounds": outcome.rounds,
         "versions": len(outcome.clock.versions),
         "replies": {"lost": outcome.lost, "failed": outcome.failed},

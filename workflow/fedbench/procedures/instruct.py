@@ -7,6 +7,7 @@ import polars as pl
 from fedbench.errors import FedbenchError
 from fedbench.evaluation.answers import answered, generate
 from fedbench.evaluation.latency import measure
+from fedbench.federation import strategies
 from fedbench.federation.client import Resident
 from fedbench.models.loading import load
 from fedbench.procedures.common import Stopwatch, federated_usage, held_by, train_alone, usage
@@ -14,8 +15,9 @@ from fedbench.procedures.federate import federate
 from fedbench.procedures.result import Inputs, Result, predictions
 from fedbench.spec import RunSpec
 from fedbench.training.checkpoint import Checkpoint
+from fedbench.training.correction import Arrays
 from fedbench.training.examples import Examples, instructions
-from fedbench.training.loop import Arrays, Trainer
+from fedbench.training.loop import Trainer
 
 
 def execute(run: RunSpec, inputs: Inputs) -> Result:
@@ -23,7 +25,7 @@ def execute(run: RunSpec, inputs: Inputs) -> Result:
     assert inputs.snapshot is not None
     watch, data = Stopwatch(), inputs.dataset
     loaded = load(inputs.snapshot, "instruct", run.training, seed=run.seed)
-    trainer = Trainer(loaded, run.training)
+    trainer = Trainer(loaded, run.training, strategies.frozen(run.strategy))
     everything = instructions(loaded.tokenizer, data.to_dicts(), run.training.max_length)
     split = data["split"].to_list()
     validation = everything.take([k for k, s in enumerate(split) if s == "validation"])
@@ -68,7 +70,7 @@ def execute(run: RunSpec, inputs: Inputs) -> Result:
         result.history, result.message = outcome.history, outcome.note
         result.usage |= federated_usage(outcome)
     if run.procedure != "local-only":
-        result.adapter = {} if run.procedure == "zero-shot" else trainer.arrays()
+        result.adapter = {} if run.procedure == "zero-shot" else trainer.state()
         watch.lap()
         result.predictions += answer()
         evaluate_seconds = watch.lap()

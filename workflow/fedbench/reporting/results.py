@@ -134,13 +134,15 @@ class Results:
         model: str | None = None,
         strategy: str | None = None,
         partition: str | None = None,
+        variant: str = "",
     ) -> "Group":
         """Return the runs of one row of a table: one procedure, model, strategy or partition, over its seeds.
 
-        Results without a column `partition` come from an experiment that has a single one.
+        Results without a column `partition` or `variant` come from an experiment that has a single one.
         """
         runs = self.runs[(self.runs["study"] == study) & (self.runs["procedure"] == procedure)]
-        for column, value in (("model", model), ("strategy", strategy), ("partition", partition)):
+        columns = (("model", model), ("strategy", strategy), ("partition", partition), ("variant", variant))
+        for column, value in columns:
             if value is not None and column in runs.columns:
                 runs = runs[runs[column] == value]
         return Group(self, runs.sort_values("seed"))

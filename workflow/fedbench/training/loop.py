@@ -17,9 +17,8 @@ from fedbench.models.loading import Loaded, trainable
 from fedbench.spec import DistillationSpec, TrainingSpec
 from fedbench.training import optimizer
 from fedbench.training.batches import collate, groups, shares
+from fedbench.training.correction import Arrays, Correction, split
 from fedbench.training.examples import IGNORED, Examples
-
-Arrays = dict[str, np.ndarray]
 
 
 @dataclass
@@ -52,9 +51,13 @@ class Trainer:
     These are the adapter and head, or under full tuning every weight; both are called the adapter here.
     """
 
-    def __init__(self, loaded: Loaded, spec: TrainingSpec) -> None:
+    def __init__(self, loaded: Loaded, spec: TrainingSpec, frozen: str = "") -> None:
+        """Take a loaded model; adapter parameters whose names hold `frozen` stay as they are."""
         self.loaded, self.spec = loaded, spec
+        everything = trainable(loaded.model)
+        self.fixed = {name: p.requires_grad_(False) for name, p in everything.items() if frozen and frozen in name}
         self.parameters = trainable(loaded.model)
+        self.correction = Correction(loaded.model, loaded.device, loaded.compute)
         self.optimizer = optimizer.fresh(self.spec, self.parameters)
         self.class_weights: torch.Tensor | None = None
         self.distillation: DistillationSpec | None = None
@@ -74,16 +77,24 @@ class Trainer:
         """Return a copy of the adapter."""
         return {name: p.detach().cpu().numpy().copy() for name, p in self.parameters.items()}
 
+    def state(self) -> Arrays:
+        """Return all that makes the model differ from its base: the adapter, frozen parts and correction included."""
+        fixed = {name: p.detach().cpu().numpy().copy() for name, p in self.fixed.items()}
+        return self.arrays() | fixed | self.correction.arrays
+
     def load(self, arrays: Arrays) -> None:
-        """Put an adapter in, anchor the proximal term to it, and forget the optimiser's state.
+        """Put an adapter and its correction in, anchor the proximal term to it, and forget the optimiser's state.
 
         Raises:
             FedbenchError: names or shapes do not match the model.
         """
-        if arrays.keys() != self.parameters.keys():
+        arrays, correction = split(arrays)
+        known = self.parameters | {name: p for name, p in self.fixed.items() if name in arrays}
+        if arrays.keys() != known.keys():
             raise FedbenchError("the adapter does not belong to this model", remedy="Delete the run's checkpoint.")
+        self.correction.put(correction)
         with torch.no_grad():
-            for name, parameter in self.parameters.items():
+            for name, parameter in known.items():
                 parameter.copy_(torch.from_numpy(np.ascontiguousarray(arrays[name])))
         self.optimizer = optimizer.fresh(self.spec, self.parameters)
         self.anchor(arrays)
