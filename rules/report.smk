@@ -7,7 +7,12 @@ rule table:
         scores=SCORES,
         data=lambda wildcards: datasets(captions.studies(wildcards.table)),
         accounts=lambda wildcards: data_accounts(captions.studies(wildcards.table)),
-        histories=lambda wildcards: run_files("history.parquet") if wildcards.table.endswith("-budget") else [],
+        histories=lambda wildcards: (
+            run_files("history.parquet") if wildcards.table.endswith(("-budget", "-variants")) else []
+        ),
+        predictions=lambda wildcards: (
+            run_files("predictions.parquet") if wildcards.table.endswith(("-gains", "-variants")) else []
+        ),
     output:
         table_files(f"{RESULTS}/tables/{{table}}"),
     log:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from checkout import Checkout
 
-RUNS = {"federated": 4, "centralised": 2, "baseline": 2, "prompt": 1, "zero-shot": 1, "local-only": 1}
+RUNS = {"federated": 7, "centralised": 2, "baseline": 2, "prompt": 1, "zero-shot": 1, "local-only": 1}
 
 
 @contextmanager

@@ -199,6 +199,8 @@ def _edge_fit_runs(spec: EdgeFitSpec, seed: int, registry: Registry, where: obje
                         seed=s,
                         model=model,
                         training=training,
+                        score_rounds=spec.score_rounds,
+                        score_clients=spec.score_clients,
                         **federated,
                         **common,
                     )
@@ -240,10 +242,11 @@ def _variants(
                 model=model,
                 training=_training(spec.training, overrides, where, model.name, name),
                 variant=name,
+                score_rounds=spec.score_rounds,
                 **federated,
                 **common,
             )
-            for s in spec.seeds
+            for s in spec.variant_seeds
         ]
     return table
 

@@ -371,6 +371,7 @@ class FederationSpec(Spec):
     jitter: Annotated[float, Field(ge=0, description="virtual clock: sigma of the log-normal factor on a step")] = 0.0
     stragglers: Annotated[float, Field(ge=0, le=1, description="virtual clock: share of slow clients")] = 0.0
     slowdown: Annotated[float, Field(ge=1, description="virtual clock: factor on a straggler's time")] = 4.0
+    link: Annotated[float, Field(gt=0, description="virtual clock: factor on the rates of the clients' links")] = 1.0
     dropout: Annotated[float, Field(ge=0, lt=1, description="chance that a client's reply of a round is lost")] = 0.0
 
     def tier_names(self, clients: int) -> list[Tier]:
@@ -439,6 +440,7 @@ class EdgeFitSpec(Spec):
         dict[Name, VariantSpec], Field(description="federated runs that differ from the study's in what each says")
     ] = {}
     seeds: Annotated[list[int], Field(min_length=1)] = [0]
+    variant_seeds: Annotated[list[int], Field(min_length=1, description="seeds of the variants, among `seeds`")] = [0]
     federation: FederationSpec = FederationSpec(rounds=50, clients_per_round=5, client_tier="edge")
     training: TrainingSpec = TrainingSpec(quantisation="nf4", dtype="bfloat16", batch_size=4, max_length=512)
     epochs_alone: Annotated[int, Field(ge=1, description="epochs of local-only and centralised training")] = 3
@@ -447,6 +449,12 @@ class EdgeFitSpec(Spec):
     scoring: Annotated[
         Literal["generate", "rank"], Field(description="greedy answer, or highest likelihood among the labels")
     ] = "generate"
+    score_rounds: Annotated[
+        bool, Field(description="answer the closed-label validation records with every global version")
+    ] = False
+    score_clients: Annotated[
+        bool, Field(description="answer the test set with every client's own last model as well, variants apart")
+    ] = False
     latency_requests: Annotated[int, Field(ge=1)] = 10
 
 
@@ -540,6 +548,8 @@ class RunSpec(Spec):
     ] = {}
     variant: Name | None = None
     scoring: Literal["classify", "generate", "rank"] = "classify"
+    score_rounds: bool = False
+    score_clients: bool = False
     max_new_tokens: int = 16
     latency_requests: int = 50
 

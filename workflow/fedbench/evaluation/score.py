@@ -35,7 +35,7 @@ SCHEMA = pa.schema(
     ]
 )
 Row = dict[str, Any]
-_UNPARSED = "\0unparsed"  # no label can be spelt like this
+UNPARSED = "\0unparsed"  # no label can be spelt like this
 
 
 def score(run_folder: Path, out: Path, bootstrap: int) -> None:
@@ -113,11 +113,11 @@ def _quality(predictions: pd.DataFrame, unit: str, draws: int, name: str, source
             raise FedbenchError(f"{scope} {client} was not asked the same test rows as the others", where=source)
 
     truth = first["truth"].astype(str).to_numpy(dtype=object)
-    answers = [part["predicted"].fillna(_UNPARSED).to_numpy(dtype=object) for _, _, part in groups]
-    labels = sorted(set(truth).union(*answers) - {_UNPARSED})
-    code = {label: index for index, label in enumerate([*labels, _UNPARSED])}
+    answers = [part["predicted"].fillna(UNPARSED).to_numpy(dtype=object) for _, _, part in groups]
+    labels = sorted(set(truth).union(*answers) - {UNPARSED})
+    code = {label: index for index, label in enumerate([*labels, UNPARSED])}
     encode = np.vectorize(code.__getitem__, otypes=[np.int64])
-    points = np.array([_point(truth, answer, labels) for answer in answers])
+    exact = np.array([points(truth, answer, labels) for answer in answers])
     codes: Codes = np.stack([encode(answer) for answer in answers])
     drawn = bootstrap(encode(truth), codes, len(labels), draws, generator(name))
 
@@ -127,7 +127,7 @@ def _quality(predictions: pd.DataFrame, unit: str, draws: int, name: str, source
         scopes.append(("client", -1, clients))
     rows: list[Row] = []
     for scope, client, members in scopes:
-        values = points[members].mean(axis=0)
+        values = exact[members].mean(axis=0)
         low, high = np.quantile(drawn[:, members].mean(axis=1), [0.025, 0.975], axis=0)
         place = {"scope": scope, "client": client, "unit": unit, "n": len(truth)}
         rows += [
@@ -137,7 +137,7 @@ def _quality(predictions: pd.DataFrame, unit: str, draws: int, name: str, source
     return rows
 
 
-def _point(truth: Any, answer: Any, labels: list[str]) -> list[float]:
+def points(truth: Any, answer: Any, labels: list[str]) -> list[float]:
     """Return the metrics of one scope in the order of `METRICS`; a class never predicted has precision 0."""
     averages: tuple[Literal["macro", "weighted"], ...] = ("macro", "weighted")
     means = [
@@ -145,7 +145,7 @@ def _point(truth: Any, answer: Any, labels: list[str]) -> list[float]:
         for average in averages
         for value in precision_recall_fscore_support(truth, answer, labels=labels, average=average, zero_division=0)[:3]
     ]
-    return [float(accuracy_score(truth, answer)), *means, float(np.mean(answer == _UNPARSED))]
+    return [float(accuracy_score(truth, answer)), *means, float(np.mean(answer == UNPARSED))]
 
 
 def _usage(usage: dict[str, Any], unit: str) -> list[Row]:

@@ -5,12 +5,19 @@ from dataclasses import dataclass, field
 from fedbench.spec import LinkedTier
 
 
-def step_seconds(tier: LinkedTier, seconds: float, bytes_down: int, bytes_up: int, slowness: float = 1.0) -> float:
-    """Return the modelled duration of one step on a tier; `slowness` is the factor of jitter and stragglers."""
+def step_seconds(
+    tier: LinkedTier, seconds: float, bytes_down: int, bytes_up: int, slowness: float = 1.0, link: float = 1.0
+) -> float:
+    """Return the modelled duration of one step on a tier.
+
+    Args:
+        slowness: factor of jitter and stragglers.
+        link: factor on the rates of the tier's link.
+    """
     return slowness * (
         seconds / tier.compute
-        + bytes_down * 8 / (tier.down_mbit * 1e6)
-        + bytes_up * 8 / (tier.up_mbit * 1e6)
+        + bytes_down * 8 / (link * tier.down_mbit * 1e6)
+        + bytes_up * 8 / (link * tier.up_mbit * 1e6)
         + 2 * tier.latency_ms / 1e3
     )
 

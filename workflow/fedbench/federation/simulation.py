@@ -256,6 +256,7 @@ def _record_clients(number: int, server: Server, exchanges: list[Exchange], lost
             exchange.bytes_down,
             exchange.bytes_up,
             server.conditions.slowness(number, client),
+            server.conditions.spec.link,
         )
         rows = client_rows(number, exchange, clock.now + durations[client], lost=client in lost)
         totals.failed += exchange.error is not None

@@ -9,6 +9,7 @@ from fedbench.evaluation.answers import answered, generate
 from fedbench.evaluation.latency import measure
 from fedbench.federation import strategies
 from fedbench.federation.client import Resident
+from fedbench.federation.simulation import Outcome
 from fedbench.models.loading import load
 from fedbench.procedures.common import Stopwatch, federated_usage, held_by, train_alone, usage
 from fedbench.procedures.federate import federate
@@ -16,6 +17,7 @@ from fedbench.procedures.result import Inputs, Result, predictions
 from fedbench.spec import RunSpec
 from fedbench.training.checkpoint import Checkpoint
 from fedbench.training.correction import Arrays
+from fedbench.training.correction import split as split_correction
 from fedbench.training.examples import Examples, instructions
 from fedbench.training.loop import Trainer
 
@@ -64,7 +66,15 @@ def execute(run: RunSpec, inputs: Inputs) -> Result:
         alone = train_alone(run, trainer, train, validation, central, inputs)
         train_seconds, tokens, padding, result.history = alone.seconds, alone.tokens, alone.padding, alone.history
     elif run.procedure == "federated":
-        outcome = _federated(run, inputs, trainer, everything, validation, central)
+        known = data.filter((pl.col("split") == "validation") & pl.col("label").is_not_null()).to_dicts()
+        outcome = _federated(run, inputs, trainer, everything, validation, known if run.score_rounds else [], central)
+        if run.score_clients:
+            watch.lap()
+            correction = split_correction(outcome.arrays)[1]
+            for client, arrays in sorted(outcome.clients.items()):
+                trainer.load(arrays | correction)
+                result.predictions += answer("client", client)
+            evaluate_seconds += watch.lap()
         trainer.load(outcome.arrays)
         train_seconds, tokens, padding = outcome.train_seconds, outcome.tokens, outcome.padding
         result.history, result.message = outcome.history, outcome.note
@@ -73,7 +83,7 @@ def execute(run: RunSpec, inputs: Inputs) -> Result:
         result.adapter = {} if run.procedure == "zero-shot" else trainer.state()
         watch.lap()
         result.predictions += answer()
-        evaluate_seconds = watch.lap()
+        evaluate_seconds += watch.lap()
     result.usage |= {
         **usage(loaded, trainer, tokens, padding, everything.truncated),
         "seconds": {"load": load_seconds, "train": train_seconds, "evaluate": evaluate_seconds},
@@ -87,8 +97,15 @@ def execute(run: RunSpec, inputs: Inputs) -> Result:
 
 
 def _federated(
-    run: RunSpec, inputs: Inputs, trainer: Trainer, everything: Examples, validation: Examples, checkpoint: Checkpoint
-) -> Any:
+    run: RunSpec,
+    inputs: Inputs,
+    trainer: Trainer,
+    everything: Examples,
+    validation: Examples,
+    known: list[dict[str, Any]],
+    checkpoint: Checkpoint,
+) -> Outcome:
+    """Run the strategy; every global version is judged by its loss, and by its answers to the `known` records."""
     resident = Resident(
         trainer,
         [everything.take(rows) for rows in held_by(inputs, run.clients, "train")],
@@ -98,6 +115,11 @@ def _federated(
 
     def evaluate(arrays: Arrays) -> tuple[float, float]:
         trainer.load(arrays)
-        return trainer.evaluate(validation)
+        loss, accuracy = trainer.evaluate(validation)
+        if known:
+            found = answered(trainer, known, run.scoring, run.max_new_tokens)
+            right = sum(label == row["label"] for (label, _), row in zip(found, known, strict=True))
+            accuracy = right / len(known)
+        return loss, accuracy
 
     return federate(run, inputs, resident, evaluate, checkpoint)

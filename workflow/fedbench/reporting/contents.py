@@ -12,12 +12,17 @@ def table_names(experiment: Experiment) -> list[str]:
         hidden.add("captures")
     if not (experiment.gsfs and experiment.gsfs.prompts):
         hidden.add("gsfs-prompts")
+    if not (experiment.edge_fit and experiment.edge_fit.variants):
+        hidden.add("edge-fit-variants")
+    if not (experiment.edge_fit and {"federated", "zero-shot"} <= set(experiment.edge_fit.procedures)):
+        hidden.add("edge-fit-gains")
     return _present([name for name in names if name not in hidden], experiment)
 
 
 def figure_names(experiment: Experiment) -> list[str]:
     """Return the names of the experiment's figures."""
-    return _present(list(FIGURES), experiment)
+    hidden = set() if experiment.edge_fit and experiment.edge_fit.score_clients else {"edge-fit-clients"}
+    return _present([name for name in FIGURES if name not in hidden], experiment)
 
 
 def _present(names: list[str], experiment: Experiment) -> list[str]:

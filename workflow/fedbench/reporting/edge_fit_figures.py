@@ -78,3 +78,35 @@ def bars(experiment: Experiment, results: Results, published: Path) -> Figure:
     panel.set_ylim(0, 1)
     figure.legend(loc="outside lower center", ncols=3)
     return figure
+
+
+def clients(experiment: Experiment, results: Results, published: Path) -> Figure:
+    """F1 of each client's own model, alone and federated, beside the global model and centralised training."""
+    assert experiment.edge_fit is not None, "this figure needs `edge_fit`"
+    models = experiment.edge_fit.models
+    figure, (row,) = canvas(4.6 * len(models), 3.4, 1, len(models))
+    for panel, name in zip(row, models, strict=True):
+        title = name
+        for colour, procedure, text, shift in zip(
+            colours(),
+            ("local-only", "federated"),
+            ("alone", "after its last federated round"),
+            (-0.12, 0.12),
+            strict=False,
+        ):
+            group = results.select("edge-fit", procedure, model=name)
+            title = group.first("model_title", title)
+            own = group.own_scores("f1_macro", "record")
+            for client, estimate in own.items():
+                panel.scatter(
+                    client + shift, estimate.value, color=colour, s=22, zorder=3, label=None if client else text
+                )
+                whisker(panel, client + shift, estimate)
+        for procedure, style, text in (("federated", "-", "global model"), ("centralised", "--", "centralised")):
+            whole = results.select("edge-fit", procedure, model=name).estimate(Measure("f1_macro"), "record")
+            if whole is not None:
+                panel.axhline(whole.value, color="#555555", linestyle=style, linewidth=1, label=text)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.set_ylim(0, 1)
+        label(panel, title, "client", "F1 (macro)")
+    return figure

@@ -19,6 +19,7 @@ FIGURES: dict[str, Callable[[Experiment, Results, Path], Figure]] = {
     "gsfs-uploads": gsfs_figures.uploads,
     "edge-fit-rounds": edge_fit_figures.rounds,
     "edge-fit-bars": edge_fit_figures.bars,
+    "edge-fit-clients": edge_fit_figures.clients,
 }
 
 

@@ -201,6 +201,19 @@ class Group:
         }
         return pd.DataFrame.from_dict({seed: row for seed, row in found.items() if row}, orient="index", dtype=float)
 
+    def own_scores(self, metric: str, unit: str) -> dict[int, Estimate]:
+        """Return a metric of each client's own model in the first finished seed, with its bootstrap interval."""
+        if self.finished.empty:
+            return {}
+        scores = self.results.by_run.get(str(self.finished["run"].iloc[0]), {})
+        return {
+            client: Estimate(value, low, high)
+            for (name, scope, client, counted), (value, low, high) in sorted(
+                scores.items(), key=lambda item: item[0][2]
+            )
+            if (name, scope, counted) == (metric, "client", unit) and client >= 0
+        }
+
     def histories(self) -> Iterator[tuple[int, pd.DataFrame]]:
         """Yield (seed, history) of each finished run that has one, by seed."""
         for run, seed in zip(self.finished["run"], self.finished["seed"], strict=True):

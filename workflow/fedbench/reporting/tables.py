@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from fedbench.reporting import edge_fit_tables, gsfs_tables, prompt_table
+from fedbench.reporting import edge_fit_gains, edge_fit_tables, edge_fit_variants, gsfs_tables, prompt_table
 from fedbench.reporting.results import Results
 from fedbench.spec import Experiment
 
@@ -15,4 +15,6 @@ PAPER_TABLES: dict[str, Callable[[Experiment, Results], pd.DataFrame]] = {
     "gsfs-prompts": prompt_table.table,
     "edge-fit-table3": edge_fit_tables.table3,
     "edge-fit-table4": edge_fit_tables.table4,
+    "edge-fit-gains": edge_fit_gains.table,
+    "edge-fit-variants": edge_fit_variants.table,
 }
