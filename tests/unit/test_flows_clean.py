@@ -1,5 +1,6 @@
 """Cleaning: the ledger adds up, uids are kept once, nothing is left half-written."""
 
+import functools
 import gzip
 import json
 from pathlib import Path
@@ -13,6 +14,9 @@ from zeek_rows import HEADER, line
 
 from fedbench.errors import FedbenchError
 from fedbench.flows import clean as clean_module
+from fedbench.flows import stage as stage_module
+from fedbench.flows import zeek as zeek_module
+from fedbench.flows.blocks import blocks
 from fedbench.flows.clean import clean
 from fedbench.flows.schema import COLUMNS, FLOWS, QUARANTINE
 from fedbench.flows.synthetic import class_mix, write_logs
@@ -92,6 +96,41 @@ def test_an_empty_log_among_others_is_named(tmp_path, out, content):
         clean([("a", tmp_path / "absent.log")], *out)
 
 
+def test_a_log_of_another_kind_is_no_conn_log(tmp_path, out):
+    query = {"ts": 1.5, "uid": "C1", "id.orig_h": "10.0.0.1", "id.orig_p": 1, "id.resp_h": "10.0.0.2", "id.resp_p": 53}
+    log = tmp_path / "dns.log"
+    log.write_text(json.dumps(query | {"proto": "udp", "query": "example.org"}) + "\n")
+    with pytest.raises(FedbenchError, match=r"dns\.log: not a conn log: no row has a duration"):
+        clean([("a", log)], *out)
+    assert [path.name for path in tmp_path.iterdir()] == ["dns.log"]
+
+
+def test_outputs_that_are_a_log_or_each_other_or_a_folder_are_refused(tmp_path, out):
+    log = write(tmp_path / "a.log", line())
+    before = log.read_bytes()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.json").symlink_to(log)
+    for outputs in (
+        (log, out[1], out[2]),
+        (out[0], tmp_path / "link.json", None),
+        (out[0], out[0], None),
+        (out[0], out[1], tmp_path / "folder" / ".." / "ledger.json"),
+    ):
+        with pytest.raises(FedbenchError, match="named for two things"):
+            clean([("a", log)], *outputs)
+    with pytest.raises(FedbenchError, match="folder: is a folder"):
+        clean([("a", log)], out[0], tmp_path / "folder")
+    assert log.read_bytes() == before
+    assert not any(path.exists() for path in out)
+
+
+def test_the_same_log_named_twice_is_kept_once(tmp_path, out):
+    log = write(tmp_path / "a.log", *[line(uid=f"C{i}") for i in range(5)])
+    ledger = clean([("a", log), ("a", log), ("b", tmp_path / "." / "a.log")], *out)
+    assert (ledger["rows_read"], ledger["rows_kept"], ledger["quarantine_reasons"]) == (15, 5, {"duplicate uid": 10})
+    assert set(pl.read_parquet(out[0])["scenario"]) == {"a"}
+
+
 def test_logs_without_labels_give_flows_without_labels(tmp_path, out):
     log = tmp_path / "conn.log"
     names = COLUMNS[:-2]
@@ -112,6 +151,21 @@ def test_small_windows_give_the_same_rows_as_one_large_one(tmp_path, monkeypatch
     assert frames[0].equals(frames[1])
     assert frames[0]["ts"].is_sorted()
     assert frames[0]["row_id"].to_list() == list(range(3000))
+
+
+@pytest.mark.parametrize("few", [0, 40, 4096])
+def test_small_runs_give_the_same_rows_as_one_large_one(tmp_path, monkeypatch, few):
+    """Runs of few rows, whose addresses are kept by number, as text, or some so and some so."""
+    logs = [("all", path) for _, path in write_logs(tmp_path / "logs", 2000, 2)]
+    clean(logs, tmp_path / "one.parquet", tmp_path / "l.json")
+    monkeypatch.setattr(clean_module, "RUN_ROWS", 1)
+    monkeypatch.setattr(clean_module, "WINDOW_ROWS", 300)
+    monkeypatch.setattr(stage_module, "_FEW", few)
+    monkeypatch.setattr(zeek_module, "blocks", functools.partial(blocks, size=1 << 13))
+    clean(logs, tmp_path / "many.parquet", tmp_path / "l.json")
+    assert pq.read_metadata(tmp_path / "many.parquet").num_row_groups >= 6
+    assert pl.read_parquet(tmp_path / "many.parquet").equals(pl.read_parquet(tmp_path / "one.parquet"))
+    assert pq.read_schema(tmp_path / "many.parquet").equals(FLOWS)
 
 
 @settings(max_examples=4, deadline=None)

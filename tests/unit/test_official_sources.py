@@ -158,12 +158,22 @@ def test_a_capture_that_is_not_to_be_had_stops_before_anything_is_listed(server,
     assert (tmp_path / "downloads" / "iot23" / "CTU-A" / "conn.log.labeled").is_file()
 
 
-def test_an_empty_download_is_named(server, tmp_path):
-    server.answers["/a"] = [web.whole(b"")]
-    with pytest.raises(FedbenchError, match="empty log"):
-        flows.fetch(
-            OFFICIAL, tmp_path, tmp_path / "s.json", addresses={"A": server.url("/a")}, downloads=tmp_path / "downloads"
-        )
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        (b"", "empty log"),
+        (b"<html>log in first</html>\n", "begins with b'<html>log in first</html>"),
+    ],
+)
+def test_what_does_not_begin_as_a_log_is_named_and_neither_kept_nor_recorded(server, tmp_path, body, complaint):
+    server.answers["/a"] = [web.whole(body), web.whole(log(DDoS=2))]
+    options = {"downloads": tmp_path / "downloads", "checksums": tmp_path / "checksums.yaml"}
+    with pytest.raises(FedbenchError, match=f"what came is something else: .*{complaint}") as caught:
+        flows.fetch(OFFICIAL, tmp_path, tmp_path / "s.json", addresses={"A": server.url("/a")}, **options)
+    assert caught.value.where == server.url("/a")
+    assert not (tmp_path / "checksums.yaml").exists()
+    flows.fetch(OFFICIAL, tmp_path, tmp_path / "s.json", addresses={"A": server.url("/a")}, **options)
+    assert list(yaml.safe_load((tmp_path / "checksums.yaml").read_text())) == [server.url("/a")]
 
 
 # --- Dolly --------------------------------------------------------------------------------------------------------
@@ -200,9 +210,10 @@ def test_the_hub_may_be_named_by_the_environment(server, tmp_path, monkeypatch):
 
 def test_a_page_instead_of_records_is_noticed(server, tmp_path):
     server.answers[DOLLY] = [web.whole(b"<html>maintenance</html>\n")]
-    with pytest.raises(FedbenchError, match=r"jsonl:1: not valid JSON"):
+    with pytest.raises(FedbenchError, match=r"what came is something else: line 1: not valid JSON"):
         official_dolly(server, tmp_path)
     assert not (tmp_path / "sources.json").exists()
+    assert not (tmp_path / "checksums.yaml").exists()
 
 
 # --- published and parsed -----------------------------------------------------------------------------------------
@@ -271,7 +282,7 @@ def test_rows_that_were_dropped_as_duplicates_were_parsed(tmp_path):
 
 def test_a_duplicate_in_another_format_shows_as_a_difference(tmp_path):
     flow = {"uid": "C1-DDoS", "label": "Malicious", "detailed-label": "DDoS"}
-    names = ("ts", "id.orig_h", "id.orig_p", "id.resp_h", "id.resp_p", "proto")
+    names = ("ts", "id.orig_h", "id.orig_p", "id.resp_h", "id.resp_p", "proto", "conn_state")
     as_json = json.dumps(flow | {name: ROW[name] for name in names}) + "\n"
     rows = compared(tmp_path, {"B": (1, {"DDoS": 1})}, A=log(DDoS=2), B=as_json.encode())
     assert rows[1:] == [

@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ def download(
     *,
     sha256: str | None = None,
     checksums: Path | None = None,
+    look: Callable[[Path], object] | None = None,
     timeout: float = 60.0,
     attempts: int = 5,
     pause: float = 1.0,
@@ -45,12 +46,15 @@ def download(
         sha256: the checksum to expect.
         checksums: YAML file of address -> SHA-256, for files without `sha256`; an address that it lacks is added, and
             checked from then on.
+        look: called with what has come, before it is taken: raises where it is something else, such as a page that
+            asks for a login, whose checksum must not be recorded.
         timeout: seconds without a byte after which an attempt is given up.
         attempts: attempts in a row that bring nothing new before the download fails.
         pause: seconds before the second attempt; doubled each time.
 
     Raises:
-        FedbenchError: the server refuses or lacks the file, the attempts are used up, or a checksum is wrong.
+        FedbenchError: the server refuses or lacks the file, the attempts are used up, a checksum is wrong, or `look`
+            does not know what came.
     """
     expected = sha256 or _recorded(checksums, url)
     if target.is_file():
@@ -63,6 +67,8 @@ def download(
         found = sum_of(part)
         try:
             _check(url, None, found, expected, checksums)
+            if look:
+                _look(look, part, url)
         except FedbenchError:
             part.unlink()  # wrong bytes are nothing to go on from
             raise
@@ -220,6 +226,18 @@ def _check(url: str, target: Path | None, found: str, expected: str | None, chec
     raise FedbenchError(
         f"wrong checksum: expected sha256 {expected}, found {found}", where=target or url, remedy=f"{again}{record}."
     )
+
+
+def _look(look: Callable[[Path], object], part: Path, url: str) -> None:
+    try:
+        look(part)
+    except FedbenchError as error:
+        place = str(error.where).removeprefix(str(part)).lstrip(":")
+        raise FedbenchError(
+            f"what came is something else: {f'line {place}: ' if place else ''}{error.what}",
+            where=url,
+            remedy="Open the address in a browser to see what it gives. Nothing of it was kept.",
+        ) from error
 
 
 def _recorded(checksums: Path | None, url: str) -> str | None:

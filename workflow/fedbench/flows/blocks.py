@@ -16,6 +16,7 @@ from fedbench.errors import FedbenchError
 BLOCK_BYTES = 8 << 20
 _LONGEST_LINE = 64 << 20
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_OTHERS = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip", b"PAR1": "Parquet", b"\x04\x22\x4d\x18": "lz4"}
 PIECE = 1 << 18  # bytes looked at together: they and what is computed from them stay in the processor's cache
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
@@ -23,9 +24,16 @@ Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def compression(path: Path) -> str | None:
-    """Tell gzip and zstd by the file's first bytes; names lie."""
+    """Tell gzip and zstd by the file's first bytes; names lie.
+
+    Raises:
+        FedbenchError: it is no log by its first bytes.
+    """
     with path.open("rb") as stream:
-        head = stream.read(4)
+        head = stream.read(8)
+    for magic, name in _OTHERS.items():
+        if head.startswith(magic):
+            raise FedbenchError(f"a {name} file", where=path, remedy="Unpack it first: logs are plain, gzip or zstd.")
     return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
 
 
@@ -36,6 +44,8 @@ def blocks(path: Path, size: int = BLOCK_BYTES) -> Iterator[tuple[int, bytes]]:
         FedbenchError: the compressed stream is damaged, or a line is longer than 64 MiB (not a text log).
     """
     line, buffer, held = 1, bytearray(size), 0
+    if path.exists() and not path.is_file():  # a pipe gives its bytes once, and they are read more than once
+        raise FedbenchError("not a file", where=path, remedy="Name the log itself; write what a pipe gives to a file.")
     try:
         with _open(path) as stream:
             while read := stream.readinto(memoryview(buffer)[held:]):

@@ -7,7 +7,7 @@ from typing import Final
 
 import polars as pl
 
-from fedbench.flows.schema import COLUMNS
+from fedbench.flows.schema import COLUMNS, COUNTS
 
 TEXT: Final = pl.Categorical(pl.Categories("fedbench.flows"))
 """Columns with few distinct values are kept as numbers of those values: a quarter of the bytes to sort and to store."""
@@ -35,7 +35,14 @@ class Chunk:
     repairs: Counter[str] = field(default_factory=Counter)
 
 
+_NUMBERS: Final = {**dict.fromkeys(COUNTS, pl.Int64), "duration": pl.Float64}
+
+
 def complete(columns: Mapping[str, pl.Series], lines: pl.Series) -> pl.DataFrame:
     """Return the columns of `COLUMNS`, absent ones as nulls, and `line`."""
-    unset = pl.repeat(None, len(lines), dtype=pl.String, eager=True)
-    return pl.DataFrame([columns.get(name, unset).alias(name) for name in COLUMNS] + [lines.alias("line")])
+
+    def unset(name: str) -> pl.Series:
+        return pl.repeat(None, len(lines), dtype=_NUMBERS.get(name, pl.String), eager=True)
+
+    found = {name: columns[name] if name in columns else unset(name) for name in COLUMNS}
+    return pl.DataFrame(found | {"line": lines})

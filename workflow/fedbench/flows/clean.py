@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
@@ -16,13 +17,15 @@ from fedbench.errors import FedbenchError
 from fedbench.files import atomic, write_json
 from fedbench.flows import output
 from fedbench.flows.blocks import raw_lines
-from fedbench.flows.chunk import TEXT, TEXTS
+from fedbench.flows.chunk import TEXTS
+from fedbench.flows.encoded import Encoded, encode, joined
+from fedbench.flows.encoded import texts as known_texts
 from fedbench.flows.ledger import step
-from fedbench.flows.schema import QUARANTINE, UNLABELLED
-from fedbench.flows.stage import Stage
+from fedbench.flows.schema import CONNECTION, QUARANTINE, UNLABELLED
+from fedbench.flows.stage import Stage, Window
 from fedbench.flows.typed import typed
-from fedbench.flows.uids import Uids
-from fedbench.flows.zeek import Format, Part, parts
+from fedbench.flows.uids import Booleans, Uids
+from fedbench.flows.zeek import Format, Part, not_conn, parts
 
 RUN_ROWS = 300_000  # rows sorted at once while reading ...
 WINDOW_ROWS = 200_000  # ... and while writing, which is the row group of the output: both bound memory
@@ -49,13 +52,28 @@ def clean(
     A uid is kept where it is read first; its later rows are quarantined as `duplicate uid`, so that rows read are
     always rows kept plus rows quarantined, but only unreadable rows count towards `max_quarantined` (a share of the
     rows read). uids are compared by a 64-bit hash. Outputs appear together, at the end, or not at all. Until then
-    the rows lie beside `flows`, in about 1.5 times the bytes of the logs.
+    the rows lie beside `flows`, in about the bytes of the logs (unpacked).
 
     Raises:
-        FedbenchError: a log is absent, empty or not a conn log, or too many rows are unreadable.
+        FedbenchError: a log is absent, empty or not a conn log, too many rows are unreadable, or an output cannot be
+            written, or is a log or another output.
     """
     if not logs:
         raise FedbenchError("no logs to read", remedy="Name at least one conn.log.labeled.")
+    _check_outputs([flows, ledger, *([quarantine] if quarantine else [])], logs)
+    try:
+        return _clean(logs, flows, ledger, quarantine, format, max_quarantined)
+    except OSError as error:
+        raise FedbenchError(
+            f"cannot be written: {error.strerror or error}",
+            where=flows.parent,
+            remedy="Make room (about the bytes of the logs, unpacked), or correct the folder's permissions.",
+        ) from error
+
+
+def _clean(
+    logs: Logs, flows: Path, ledger: Path, quarantine: Path | None, format: Format, max_quarantined: float
+) -> dict[str, Any]:
     repairs: Counter[str] = Counter()
     classes: Counter[str] = Counter()
     rejected: list[pl.DataFrame] = []  # line, reason, log (index)
@@ -63,32 +81,39 @@ def clean(
     with tempfile.TemporaryDirectory(prefix=".clean.", dir=flows.parent) as scratch, ExitStack() as outputs:
         uids = outputs.enter_context(Uids(Path(scratch)))
         stages = {scenario: Stage(Path(scratch) / str(at)) for at, scenario in enumerate(dict(logs))}
+        codes = {name: set[int]() for name in TEXTS}
         for log, (scenario, path) in enumerate(logs):
+            told = False  # of any flow of the log, what only a conn log tells
             for rows in _joined(_mapped(_read, parts(path, format))):
                 repairs += rows.repairs
-                classes += _classes(rows.flows) + Counter({UNREADABLE: rows.rejected.height})
+                classes += rows.classes + Counter({UNREADABLE: rows.rejected.height})
                 rejected.append(rows.rejected.with_columns(log=pl.lit(log, pl.Int32)))
-                uids.add(rows.flows, log)
+                uids.add(rows.flows.hashes, rows.flows.numbers["line"], log)
                 stages[scenario].add(rows.flows, log)
+                for name in TEXTS:
+                    codes[name] |= rows.codes[name]
+                told = told or rows.told or not len(rows.flows)
+            if not told:
+                raise not_conn(f"no row has a {', '.join(CONNECTION)}", path)
         _check_share(classes, max_quarantined, rejected, logs)
 
         repeated = uids.repeated()
-        files = pl.Series([str(path) for _, path in logs], dtype=TEXT)
         kept_classes = classes - Counter({UNREADABLE: classes[UNREADABLE]})
 
-        def kept() -> Iterator[pl.DataFrame]:
+        def kept() -> Iterator[tuple[str, Window]]:
             for scenario, stage in stages.items():
                 for window in stage.windows(WINDOW_ROWS):
-                    again = repeated.among(window)
+                    again = repeated.among(window["log"], window["line"])
                     if again.any():
-                        taken, window = window.filter(again), window.filter(~again)
-                        rejected.append(taken.select("line", pl.lit(DUPLICATE).alias("reason"), "log"))
-                        kept_classes.subtract(_classes(taken))
-                    yield window.with_columns(scenario=pl.lit(scenario).cast(TEXT), file=files.gather(window["log"]))
+                        taken = pl.DataFrame({"line": window["line"][again], "log": window["log"][again]})
+                        rejected.append(
+                            taken.select(pl.col("line").cast(pl.Int64), reason=pl.lit(DUPLICATE), log="log")
+                        )
+                        kept_classes.subtract(_coded_classes(window, again))
+                        window.leave_out(again)
+                    yield scenario, window
 
-        values = {name: frozenset().union(*(stage.values(name) for stage in stages.values())) for name in TEXTS}
-        values |= {"scenario": frozenset(stages), "file": frozenset(files)}
-        output.write(kept(), values, outputs.enter_context(atomic(flows)), WINDOW_ROWS)
+        output.write(kept(), codes, [str(path) for _, path in logs], outputs.enter_context(atomic(flows)))
         quarantined = pl.concat(rejected)
         account = _ledger(repairs, quarantined["reason"], classes, kept_classes, logs)
         if quarantine is not None:
@@ -99,34 +124,50 @@ def clean(
 
 @dataclass(frozen=True)
 class _Rows:
-    """What a stretch of a log gave."""
+    """What a stretch of a log gave; `codes` of `TEXTS`; `told` whether a flow has what only a conn log tells."""
 
-    flows: pl.DataFrame
+    flows: Encoded
     rejected: pl.DataFrame
     repairs: Counter[str]
+    classes: Counter[str]
+    codes: dict[str, set[int]]
+    told: bool
 
 
 def _read(part: Part) -> _Rows:
     chunk = part.parse()
     flows, wrong, mended = typed(chunk.rows)
-    return _Rows(flows, pl.concat([chunk.unreadable, wrong]), chunk.repairs + mended)
+    return _Rows(
+        encode(flows),
+        pl.concat([chunk.unreadable, wrong]),
+        chunk.repairs + mended,
+        _classes(flows),
+        {name: set(flows[name].drop_nulls().to_physical().unique()) for name in TEXTS},
+        any(flows[name].count() for name in CONNECTION),
+    )
 
 
 def _joined(parts: Iterable[_Rows]) -> Iterator[_Rows]:
     """Join parts into stretches of `RUN_ROWS` flows, which are then sorted and written at once."""
     held: list[_Rows] = []
 
-    def joined() -> _Rows:
-        repairs: Counter[str] = sum((rows.repairs for rows in held), Counter())
-        return _Rows(pl.concat(rows.flows for rows in held), pl.concat(rows.rejected for rows in held), repairs)
+    def together() -> _Rows:
+        return _Rows(
+            joined([rows.flows for rows in held]),
+            pl.concat(rows.rejected for rows in held),
+            sum((rows.repairs for rows in held), Counter()),
+            sum((rows.classes for rows in held), Counter()),
+            {name: set[int]().union(*(rows.codes[name] for rows in held)) for name in TEXTS},
+            any(rows.told for rows in held),
+        )
 
     for rows in parts:
         held.append(rows)
-        if sum(rows.flows.height for rows in held) >= RUN_ROWS:
-            yield joined()
+        if sum(len(rows.flows) for rows in held) >= RUN_ROWS:
+            yield together()
             held.clear()
     if held:
-        yield joined()
+        yield together()
 
 
 def _mapped(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
@@ -146,6 +187,24 @@ def _classes(flows: pl.DataFrame) -> Counter[str]:
     for label, detailed, count in flows.group_by("label", "detailed_label").len().iter_rows():
         counts[detailed or label or UNLABELLED] += count
     return counts
+
+
+def _coded_classes(window: Window, rows: Booleans) -> Counter[str]:
+    coded = pl.DataFrame({name: window[name][rows].astype(np.int64) for name in ("label", "detailed_label")})
+    texts = pl.Series(known_texts(), dtype=pl.String)
+    return _classes(
+        coded.with_columns(texts.gather(coded[name].replace(-1, None)).alias(name) for name in coded.columns)
+    )
+
+
+def _check_outputs(outputs: Sequence[Path], logs: Logs) -> None:
+    taken = {path.resolve() for _, path in logs}
+    for path in outputs:
+        if path.resolve() in taken:
+            raise FedbenchError("named for two things: logs and outputs must all differ", where=path)
+        if path.is_dir():
+            raise FedbenchError("is a folder; name a file", where=path)
+        taken.add(path.resolve())
 
 
 def _check_share(classes: Counter[str], limit: float, rejected: list[pl.DataFrame], logs: Logs) -> None:

@@ -42,7 +42,8 @@ def fetch(
         checksums: YAML file of address -> SHA-256 (see `fedbench.download`).
 
     Raises:
-        FedbenchError: the mirror's folder is absent, has no log, or a log is empty; a download failed.
+        FedbenchError: the mirror's folder is absent, has no log, or a log is empty; a download failed, or what came
+            does not begin as a published log.
     """
     sums: dict[Path, str] = {}
     match spec.source:
@@ -53,7 +54,7 @@ def fetch(
         case OfficialFlows():
             logs = [(name, downloads / "iot23" / name / "conn.log.labeled") for name in addresses or {}]
             for name, path in logs:
-                sums[path] = download((addresses or {})[name], path, checksums=checksums)
+                sums[path] = download((addresses or {})[name], path, checksums=checksums, look=_begins_as_log)
             _check_filled([path for _, path in logs])
     entries: list[dict[str, Any]] = [
         {
@@ -82,6 +83,16 @@ def _found(source: MirrorSource) -> list[tuple[str, Path]]:
         raise FedbenchError(f"no log that matches {tried}", where=root, remedy=_REMEDY)
     _check_filled(logs)
     return [(scenario, path) for path, scenario in logs.items()]
+
+
+def _begins_as_log(path: Path) -> None:
+    # Not by the parser: an edit of it would fetch again.
+    with path.open("rb") as stream:
+        head = stream.read(200)
+    if not head:
+        raise FedbenchError("empty log: no byte in it", where=path)
+    if not head.startswith(b"#separator"):
+        raise FedbenchError(f"it begins with {head[:40]!r}, a published log with '#separator'", where=path)
 
 
 def _check_filled(logs: Iterable[Path]) -> None:

@@ -56,6 +56,8 @@ COUNTS: Final = (
     "resp_ip_bytes",
 )
 FLAGS: Final = ("local_orig", "local_resp")
+CONNECTION: Final = ("duration", "conn_state", "history", "orig_pkts", "orig_bytes")
+"""Of these a conn log sets one at least; Zeek's other logs have none of them, and all of `REQUIRED`."""
 REQUIRED: Final = ("ts", "uid", "id.orig_h", "id.orig_p", "id.resp_h", "id.resp_p", "proto")
 COLUMNS: Final = tuple(name for name in FLOWS.names if name not in {"row_id", "scenario", "file", "line"})
 """The columns that a log itself carries, in published order."""

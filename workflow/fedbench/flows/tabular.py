@@ -1,5 +1,6 @@
 """Tab-separated rows of a log: a whole part at once where every line is as it should be, else line by line."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,13 +37,14 @@ class Layout:
 def parse(part: bytes, first: int, layout: Layout) -> Chunk:
     """Parse a part of a log, whose first line has the number `first`."""
     repairs: Counter[str] = Counter()
+    part, first = _without_comments(part, first)
     returns = part.count(b"\r\n") if b"\r" in part else 0
     if returns:
+        returns -= len(re.findall(rb"^#.*\r\n", part, re.M)) if b"#" in part else 0
         part = part.replace(b"\r\n", b"\n")
-    empties = part.count(layout.empty.encode()) if b"(" in part else 0
+    empties = _empties(part, layout)
     if empties:
         repairs[f"{layout.empty} read as unset"] = empties
-    part, first = _without_comments(part, first)
     if not part:
         return Chunk(complete({}, pl.Series([], dtype=pl.Int64)), pl.DataFrame(schema=UNREADABLE), repairs)
     columns = _regular(part, layout, empties)
@@ -58,6 +60,17 @@ def parse(part: bytes, first: int, layout: Layout) -> Chunk:
     if layout.by_position:
         repairs["no header: columns by position"] = good
     return chunk
+
+
+def _empties(part: bytes, layout: Layout) -> int:
+    """Count the fields that are empty by their mark."""
+    mark = layout.empty.encode()
+    if not mark or mark[:1] not in part:
+        return 0
+    if mark == b"(empty)":  # stands in no other text, so that it need not be looked at what is beside it
+        return part.count(mark)
+    ends = b"|".join([re.escape(layout.separator), _GAP.encode()])
+    return len(re.findall(rb"(?:^|%s)%s(?=%s|$)" % (ends, re.escape(mark), ends), part, re.M))
 
 
 def _without_comments(part: bytes, first: int) -> tuple[bytes, int]:

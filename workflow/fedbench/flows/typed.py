@@ -12,8 +12,27 @@ _LONGEST = 1e12  # seconds
 _LARGEST_PORT = 65_535
 _LARGEST_COUNT = 2**62
 _DETAILED = {name.lower(): name for name in DETAILED_LABELS}
-_ADDRESS = r"^[0-9A-Fa-f:.]*[:.][0-9A-Fa-f:.%\w]*$"
+_IPV4 = r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+_ADDRESS = rf"^(?:{_IPV4}|[0-9A-Fa-f]{{0,4}}(?::[0-9A-Fa-f]{{0,4}}){{2,7}}(?::{_IPV4})?(?:%[\w.-]+)?)$"
 _FLAG = {"t": True, "true": True, "f": False, "false": False}
+
+
+def _distinct(name: str) -> pl.Expr:
+    return pl.col(name).unique().cast(pl.String)
+
+
+_CHECKS = [
+    *(pl.col(name).null_count() == 0 for name in REQUIRED),
+    *(pl.col(name).min() >= 0 for name in (*PORTS, *COUNTS)),
+    *(pl.col(name).max() <= _LARGEST_PORT for name in PORTS),
+    *(pl.col(name).max() <= _LARGEST_COUNT for name in COUNTS),
+    pl.col("ts").is_between(0, _LATEST).all(),
+    pl.col("duration").is_between(0, _LONGEST).all(),
+    *(_distinct(name).str.contains(_ADDRESS).all() for name in ("id.orig_h", "id.resp_h")),
+    *(_distinct(name).is_in(["T", "F"]).all() for name in FLAGS),
+    (_distinct("proto") == _distinct("proto").str.to_lowercase()).all(),
+]
+_SOUND = [check.fill_null(True).alias(str(number)) for number, check in enumerate(_CHECKS)]  # null: nothing is set
 
 Problems = list[tuple[str, pl.Series]]
 
@@ -54,20 +73,7 @@ def _sound(rows: pl.DataFrame) -> bool:
     if rows.schema["ts"] == pl.String:
         return False
 
-    def distinct(*names: str) -> pl.Expr:
-        return pl.col(names).unique().cast(pl.String)
-
-    checks = [
-        pl.col(REQUIRED).null_count() == 0,
-        pl.col("ts").is_between(0, _LATEST).all(),
-        pl.col(PORTS).is_between(0, _LARGEST_PORT).all(),
-        pl.col(COUNTS).is_between(0, _LARGEST_COUNT).all(),
-        pl.col("duration").is_between(0, _LONGEST).all(),
-        distinct("id.orig_h", "id.resp_h").str.contains(_ADDRESS).all(),
-        distinct(*FLAGS).is_in(["T", "F"]).all(),
-        (distinct("proto") == distinct("proto").str.to_lowercase()).all(),
-    ]
-    return all(all(rows.select(check).row(0)) for check in checks)
+    return all(rows.select(_SOUND).row(0))
 
 
 def _row_by_row(rows: pl.DataFrame, problems: Problems, repairs: Counter[str]) -> dict[str, pl.Series]:

@@ -3,15 +3,19 @@
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
-import polars as pl
 
 from fedbench.flows.blocks import Integers
+from fedbench.flows.encoded import Array
 
 _PARTS = 64  # equal hashes share a part; parts are looked at one by one, each 16 bytes a row / 64
 _ENTRY = np.dtype([("hash", np.uint64), ("key", np.int64)])
 _LINE_BITS = 40  # a row's key, which grows in reading order: the index of its log, then this many bits for its line
+
+
+Booleans = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 class Uids:
@@ -30,13 +34,12 @@ class Uids:
     ) -> None:
         self._open.close()
 
-    def add(self, rows: pl.DataFrame, log: int) -> None:
-        """Note the uids of rows (`uid`, `line`) of the log with index `log`."""
-        hashes = rows["uid"].hash(seed=0).to_numpy()
+    def add(self, hashes: Array, lines: Integers, log: int) -> None:
+        """Note the uids, by their hashes, of the rows on some lines of the log with index `log`."""
         part = (hashes >> np.uint64(58)).astype(np.uint8)
         order = np.argsort(part, kind="stable")
         entries = np.empty(len(hashes), dtype=_ENTRY)
-        entries["hash"], entries["key"] = hashes[order], (log << _LINE_BITS) + rows["line"].to_numpy()[order]
+        entries["hash"], entries["key"] = hashes[order], (log << _LINE_BITS) + lines[order].astype(np.int64)
         ends = np.cumsum(np.bincount(part, minlength=_PARTS))
         for file, own in zip(self._files, np.split(entries, ends[:-1]), strict=True):
             file.write(own.data)
@@ -60,10 +63,10 @@ class Repeated:
     def __init__(self, keys: Integers) -> None:
         self._keys = keys  # ascending
 
-    def among(self, rows: pl.DataFrame) -> pl.Series:
-        """Tell for each row (`log`, `line`) whether it is one."""
+    def among(self, log: Integers, line: Integers) -> Booleans:
+        """Tell for each row, given by the index of its log and its line, whether it is one."""
         if not self._keys.size:
-            return pl.repeat(False, rows.height, dtype=pl.Boolean, eager=True)
-        keys = (rows["log"].to_numpy().astype(np.int64) << _LINE_BITS) + rows["line"].to_numpy()
+            return np.zeros(len(line), dtype=np.bool_)
+        keys = (log.astype(np.int64) << _LINE_BITS) + line
         at = np.searchsorted(self._keys, keys)
-        return pl.Series(self._keys[np.minimum(at, self._keys.size - 1)] == keys)
+        return np.asarray(self._keys[np.minimum(at, self._keys.size - 1)] == keys)

@@ -35,6 +35,7 @@ class Part:
 _WITHOUT_LOCAL_RESP = tuple(name for name in COLUMNS if name != "local_resp")
 _BY_POSITION = {len(names): names for names in (COLUMNS, _WITHOUT_LOCAL_RESP, COLUMNS[:-2], _WITHOUT_LOCAL_RESP[:-2])}
 _A_ROW = re.compile(rb"^[^#\r\n]", re.M)
+_DIRECTIVE = re.compile(rb"^(?:#(?:separator|unset_field|empty_field|path|fields)\b|ts[\t|,]uid\b).*\n", re.M)
 
 
 def parts(path: Path, format: Format = "auto") -> Iterator[Part]:
@@ -71,7 +72,7 @@ def _cut(block: bytes, first: int, *, json_lines: bool) -> Iterator[tuple[int, b
         yield first, block, []
         return
     start, line, directives = 0, first, list[bytes]()
-    for match in re.finditer(rb"^(?:#(?:separator|unset_field|empty_field|fields)\b|ts[\t|,]uid\b).*\n", block, re.M):
+    for match in _DIRECTIVE.finditer(block):
         if match.start() > start:
             yield line, block[start : match.start()], directives
             directives = []
@@ -89,11 +90,22 @@ def _directed(layout: Layout, directive: bytes, path: Path) -> Layout:
     name, _, value = directive.partition(b" " if directive.startswith(b"#separator") else layout.separator)
     match name:
         case b"#separator":
-            return replace(layout, separator=re.sub(rb"\\x([0-9a-fA-F]{2})", lambda m: bytes([int(m[1], 16)]), value))
+            separator = re.sub(rb"\\x([0-9a-fA-F]{2})", lambda m: bytes([int(m[1], 16)]), value)
+            if len(separator) != 1 or separator in b"\r\n#" or not separator.isascii():
+                raise FedbenchError(
+                    f"#separator {value.decode(errors='backslashreplace')!r} is not one ASCII character",
+                    where=path,
+                    remedy="Mend the header; Zeek writes `#separator \\x09` for tabs.",
+                )
+            return replace(layout, separator=separator)
         case b"#unset_field":
-            return replace(layout, unset=value.decode())
+            return replace(layout, unset=value.decode(errors="replace"))
         case b"#empty_field":
-            return replace(layout, empty=value.decode())
+            return replace(layout, empty=value.decode(errors="replace"))
+        case b"#path":
+            if value.strip() not in (b"conn", b""):
+                raise not_conn(f"its #path is {value.decode(errors='replace').strip()!r}", path)
+            return layout
         case _:
             return _named(layout, value.replace(b"   ", layout.separator).split(layout.separator), path)
 
@@ -102,10 +114,15 @@ def _named(layout: Layout, names: list[bytes], path: Path) -> Layout:
     columns = tuple(canonical(name.decode(errors="replace")) for name in names)
     absent = [name for name in REQUIRED if name not in columns]
     if absent:
-        raise FedbenchError(f"not a conn log: no column {', '.join(absent)}", where=path)
+        raise not_conn(f"no column {', '.join(absent)}", path)
     if len(set(columns)) < len(columns):
         raise FedbenchError("a column name stands twice in the header", where=path)
     return replace(layout, columns=columns, by_position=False)
+
+
+def not_conn(why: str, path: Path) -> FedbenchError:
+    """Return the error for a log of another kind."""
+    return FedbenchError(f"not a conn log: {why}", where=path, remedy="Give Zeek's conn.log; other logs hold no flows.")
 
 
 def _without_directives(

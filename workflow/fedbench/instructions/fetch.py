@@ -52,7 +52,7 @@ def fetch(
         paths = [downloads / "dolly" / source.dataset / source.revision / source.file]
         host = (hub or os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
         address = f"{host}/datasets/{source.dataset}/resolve/{source.revision}/{source.file}"
-        download(address, paths[0], checksums=checksums)
+        download(address, paths[0], checksums=checksums, look=records.read)
         records.read(paths[0])
     else:
         paths = [folder / SYNTHETIC_NAME]

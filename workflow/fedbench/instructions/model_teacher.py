@@ -40,7 +40,7 @@ class ModelTeacher:
         logging.set_verbosity_error()
         logging.disable_progress_bar()
         self.name, self.batch, self.generation = name, generation.batch, generation
-        kind = AutoConfig.from_pretrained(snapshot).model_type
+        kind = AutoConfig.from_pretrained(snapshot, trust_remote_code=False).model_type
         # AutoModelForCausalLM takes an encoder such as BERT without a word, and what that writes is noise.
         if not architecture(kind).generative:
             raise FedbenchError(
@@ -49,11 +49,17 @@ class ModelTeacher:
                 remedy="Name a causal model of config/models.yaml under edge_fit.instructions.self_instruct.teacher, "
                 "or `template`.",
             )
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(snapshot)
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(snapshot, trust_remote_code=False)
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        model, told = AutoModelForCausalLM.from_pretrained(snapshot, dtype=torch.bfloat16, output_loading_info=True)
+        model, told = AutoModelForCausalLM.from_pretrained(
+            snapshot,
+            dtype=torch.bfloat16,
+            output_loading_info=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
         if told["missing_keys"]:  # transformers makes them up at random, in silence
             raise FedbenchError(
                 f"{len(told['missing_keys'])} weights of the teacher {name!r} are not in its snapshot",
