@@ -14,16 +14,16 @@ rule run:
     benchmark:
         f"{RESULTS}/benchmarks/runs/{{run}}.tsv"
     wildcard_constraints:
-        run=any_of(RUNS),
+        run=RUN,
     # What trains on all data, or trains a language model, takes longest: started first, it is not alone at the end.
     priority: lambda wildcards: int(RUNS[wildcards.run].study == "edge-fit" or not RUNS[wildcards.run].strategy)
     conda:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        tier=lambda wildcards: RUNS[wildcards.run].tier,
-        mem_mb=memory,
-        runtime=240,
+        **places(run_tier),
+        **demands(),
+        tier=run_tier,
     params:
         spec=lambda wildcards: RUNS[wildcards.run].model_dump_json(),
         checkpoints=f"{RESULTS}/checkpoints",
