@@ -2,6 +2,12 @@
 # and a verdict, and an audit of each paper: its printed numbers against each other, which needs no run of ours.
 
 
+# Runs where the workflow was started: the nodes of a cluster often have no network, and a job there costs more than this.
+localrules:
+    verdict,
+    audit,
+
+
 rule verdict:
     input:
         scores=SCORES,
@@ -48,11 +54,10 @@ rule audit:
     conda:
         "../envs/cpu.yaml"
     params:
-        experiment=EXPERIMENT.model_dump_json(),
-        table="{audit}",
+        study=lambda wildcards: captions.studies(wildcards.audit)[0],
         caption=lambda wildcards: captions.table(EXPERIMENT, wildcards.audit),
         code=code_digest("reporting.audit", "reporting.writing"),
     message:
         "Audit: {wildcards.audit}"
     script:
-        "../workflow/scripts/table.py"
+        "../workflow/scripts/audit.py"

@@ -4,6 +4,11 @@
 UNUSED_TEACHER = [] if TEACHER else ["instructions.model_teacher"]  # an edit of it does not rerun the templates
 
 
+# Runs where the workflow was started: the nodes of a cluster often have no network, and a job there costs more than this.
+localrules:
+    dolly_fetch,
+
+
 rule dolly_fetch:
     input:
         originals(INSTRUCTIONS.source, "**/databricks-dolly-15k.jsonl") if INSTRUCTIONS else [],
@@ -64,9 +69,11 @@ rule dolly_augment:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        tier=TEACHER.tier if TEACHER else "local",
+        **places(teaching_tier),
+        tier=teaching_tier,
         mem_mb=teaching_memory,
-        runtime=1440 if TEACHER else 30,
+        runtime=lambda wildcards, attempt: (1440 if TEACHER else 30) * attempt,
+        gpu_count=lambda wildcards, attempt: int(teaching_tier(wildcards, attempt) != "local"),
     params:
         spec=keys(INSTRUCTIONS, "source", "self_instruct") if INSTRUCTIONS else None,
         seed=EXPERIMENT.seed,

@@ -2,6 +2,11 @@
 # the ledgers that account for every row on the way.
 
 
+# Runs where the workflow was started: the nodes of a cluster often have no network, and a job there costs more than this.
+localrules:
+    iot23_fetch,
+
+
 rule iot23_fetch:
     input:
         originals(FLOWS.source, "**/*conn.log.labeled*", "**/conn.log.calibration*") if FLOWS else [],

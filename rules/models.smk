@@ -1,6 +1,11 @@
 # Models. Takes an entry of config/models.yaml; leaves a snapshot: configuration, safetensors, tokenizer, source.json.
 
 
+# Runs where the workflow was started: the nodes of a cluster often have no network, and a job there costs more than this.
+localrules:
+    snapshot,
+
+
 rule snapshot:
     output:
         folder=directory(f"{SNAPSHOTS}/{{model}}"),

@@ -1,12 +1,15 @@
-# Provenance. Takes the manifests of the runs and the lock of the environment; leaves the resolved configuration and one
-# manifest: command, commit, machine, versions, and what every run and job cost.
+# Provenance. Takes the table of runs, the logs of the jobs and the lock of the environment; leaves the resolved
+# configuration and one manifest: command, commit, machines, versions, and what every run and job cost.
+
+
+# Runs where the workflow was started: the nodes of a cluster often have no network, and a job there costs more than this.
+localrules:
+    provenance,
 
 
 rule provenance:
     input:
-        scores=SCORES,
-        manifests=run_files("manifest.json"),
-        usages=run_files("usage.json"),
+        runs=SCORES[1],
         lock="envs/cpu.txt",
     output:
         manifest=report(
@@ -27,7 +30,8 @@ rule provenance:
         "../envs/cpu.yaml"
     params:
         experiment=EXPERIMENT.model_dump_json(),
-        benchmarks=f"{RESULTS}/benchmarks",
+        logs=f"{RESULTS}/logs",
+        snapshots={f"models/{name}": f"{SNAPSHOTS}/logs/{name}.log" for name in MODELS},
         code=code_digest("manifest"),
     message:
         "Manifest: where the results come from and what they cost"

@@ -2,23 +2,31 @@
 # for `snakemake --report`, which binds it into one file. On request: the loss curves of any run, and TensorBoard's files.
 
 
+# Runs where the workflow was started: the nodes of a cluster often have no network, and a job there costs more than this.
+localrules:
+    table,
+    figure,
+    summary,
+    memory,
+
+
 rule table:
     input:
         scores=SCORES,
         data=lambda wildcards: datasets(captions.studies(wildcards.table)),
         accounts=lambda wildcards: data_accounts(captions.studies(wildcards.table)),
         histories=lambda wildcards: (
-            run_files("history.parquet") if wildcards.table.endswith(("-budget", "-variants")) else []
+            run_files("history.parquet") if wildcards.table.endswith(("-budget", "-variants", "-groups")) else []
         ),
         predictions=lambda wildcards: (
-            run_files("predictions.parquet") if wildcards.table.endswith(("-gains", "-variants")) else []
+            run_files("predictions.parquet") if wildcards.table.endswith(("-gains", "-variants", "-groups")) else []
         ),
     output:
         table_files(f"{RESULTS}/tables/{{table}}"),
     log:
         f"{RESULTS}/logs/tables/{{table}}.log",
     wildcard_constraints:
-        table=any_of(name for name in TABLES if not name.endswith(("-verdict", "-audit"))),
+        table=any_of(name for name in TABLES if not name.endswith(("-verdict", "-audit", "-memory"))),
     conda:
         "../envs/cpu.yaml"
     params:
@@ -32,11 +40,37 @@ rule table:
         "../workflow/scripts/table.py"
 
 
+rule memory:
+    input:
+        models=f"{CONFIG}/models.yaml",
+        tiers=f"{CONFIG}/tiers.yaml",
+        measured=[path for path in ("results/reference/vram.csv",) if Path(path).is_file()],
+    output:
+        table_files(f"{RESULTS}/tables/{{table}}"),
+    log:
+        f"{RESULTS}/logs/tables/{{table}}.log",
+    wildcard_constraints:
+        table=any_of(name for name in TABLES if name.endswith("-memory")),
+    conda:
+        "../envs/cpu.yaml"
+    resources:
+        mem_mb=1500,
+    params:
+        experiment=EXPERIMENT.model_dump_json(),
+        table="{table}",
+        caption=lambda wildcards: captions.table(EXPERIMENT, wildcards.table),
+        code=code_digest("reporting.memory_table", "reporting.writing", without=["federation"]),
+    message:
+        "Table: {wildcards.table}"
+    script:
+        "../workflow/scripts/table.py"
+
+
 rule figure:
     input:
         scores=SCORES,
-        histories=run_files("history.parquet"),
-        published=lambda wildcards: [f"config/published/{study}.csv" for study in captions.studies(wildcards.figure)],
+        histories=lambda wildcards: [] if wildcards.figure in contents.FROM_SCORES else run_files("history.parquet"),
+        published=lambda wildcards: ["config/published/edge-fit.csv"] if wildcards.figure == "edge-fit-bars" else [],
     output:
         svg=report(
             f"{RESULTS}/figures/{{figure}}.svg",
@@ -56,7 +90,10 @@ rule figure:
         caption=lambda wildcards: captions.figure(EXPERIMENT, wildcards.figure),
         code=code_digest(
             "reporting.build",
-            without=[f"reporting.{name}" for name in ("audit", "budget", "comparisons", "ledgers", "page", "tables")],
+            without=[
+                f"reporting.{name}"
+                for name in ("audit", "budget", "captions", "comparisons", "ledgers", "memory_table", "page", "tables")
+            ],
         ),
     message:
         "Figure: {wildcards.figure}"
@@ -84,7 +121,7 @@ rule summary:
         "../envs/cpu.yaml"
     params:
         experiment=EXPERIMENT.model_dump_json(),
-        code=code_digest("reporting.build"),
+        code=code_digest("reporting.build", without=["reporting.memory_table"]),
     message:
         "Summary page"
     script:
@@ -101,7 +138,7 @@ rule loss_curve:
     log:
         f"{RESULTS}/logs/figures/runs/{{run}}.log",
     wildcard_constraints:
-        run=any_of(RUNS),
+        run=RUN,
     conda:
         "../envs/cpu.yaml"
     params:

@@ -1,6 +1,11 @@
 # Scores. Takes the files of each run; leaves one tidy table of scores and one table of runs. Nothing here trains.
 
 
+# Runs where the workflow was started: the nodes of a cluster often have no network, and a job there costs more than this.
+localrules:
+    collate,
+
+
 rule score:
     input:
         predictions=f"{RESULTS}/runs/{{run}}/predictions.parquet",
@@ -11,9 +16,13 @@ rule score:
     log:
         f"{RESULTS}/logs/scores/{{run}}.log",
     wildcard_constraints:
-        run=any_of(RUNS),
+        run=RUN,
     conda:
         "../envs/cpu.yaml"
+    resources:
+        tier="local",
+        mem_mb=lambda wildcards, attempt: 500 * attempt,
+        runtime=lambda wildcards, attempt: 5 * attempt,
     params:
         bootstrap=EXPERIMENT.report.bootstrap,
         code=code_digest("evaluation.score"),
@@ -25,7 +34,7 @@ rule score:
 
 rule collate:
     input:
-        scores=expand(f"{RESULTS}/scores/{{run}}.parquet", run=RUNS),
+        scores=expand(f"{RESULTS}/scores/{{run}}.parquet", run=SHOWN),
         manifests=run_files("manifest.json"),
         usages=run_files("usage.json"),
     output:
@@ -35,7 +44,13 @@ rule collate:
         f"{RESULTS}/logs/scores.log",
     conda:
         "../envs/cpu.yaml"
+    resources:
+        tier="local",
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
     params:
+        missing=[RUNS[run].model_dump_json() for run in MISSING],
+        logs=f"{RESULTS}/logs/runs",
         code=code_digest("evaluation.score", "evaluation.run_table"),
     message:
         "One table of scores, one of runs"

@@ -14,10 +14,10 @@ FLOOR = frozenset({"__init__", "spec", "errors", "files", "digest"})
 
 
 def code_digest(*modules: str, without: Iterable[str] = (), package: Path = PACKAGE) -> str:
-    """Return 16 hexadecimal digits over the syntax of `modules` and of everything in the package that they import.
+    """Return the fingerprint of `modules` and of everything in the package that they import: `file:digits` for each.
 
     Comments, formatting and docstrings do not count. Imports inside functions do. A module that is imported by a
-    computed name (a strategy) has to be named.
+    computed name (a strategy) has to be named. Each file has digits of its own so that `fedbench.why` can name it.
 
     Args:
         modules: dotted names below the package, "flows.clean" or "evaluation" (every module of that sub-package).
@@ -35,10 +35,12 @@ def code_digest(*modules: str, without: Iterable[str] = (), package: Path = PACK
         if path not in found and path not in barred:
             found.add(path)
             queue += _imports(path, package)
-    digest = hashlib.sha256()
-    for path in sorted(found):
-        digest.update(f"{path.relative_to(package).as_posix()}\0{_syntax(path)}\0".encode())
-    return digest.hexdigest()[:16]
+    return " ".join(f"{path.relative_to(package).as_posix()}:{_digits(path)}" for path in sorted(found))
+
+
+def script_digest(script: Path) -> str:
+    """Return the fingerprint of a rule's script: `file:digits` over its syntax."""
+    return f"{script.parent.name}/{script.name}:{_digits(script)}"
 
 
 def _files(name: str, package: Path) -> list[Path]:
@@ -55,15 +57,15 @@ def _required(name: str, package: Path) -> list[Path]:
 
 
 @cache
-def _syntax(path: Path) -> str:
-    """Return the syntax tree as text, without docstrings."""
+def _digits(path: Path) -> str:
+    """Return 12 hexadecimal digits over the source as Python would write it, without comments and docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
             node, clean=False
         ):
             node.body = node.body[1:]
-    return ast.dump(tree)
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:12]
 
 
 @cache

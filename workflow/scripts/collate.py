@@ -7,6 +7,12 @@ from logged import logged
 with logged(snakemake.log[0]):
     from fedbench.evaluation.run_table import write_runs
     from fedbench.evaluation.score import collate
+    from fedbench.spec import RunSpec
 
     collate([Path(path) for path in snakemake.input.scores], Path(snakemake.output.scores))
-    write_runs([Path(path).parent for path in snakemake.input.manifests], Path(snakemake.output.runs))
+    write_runs(
+        [Path(path).parent for path in snakemake.input.manifests],
+        Path(snakemake.output.runs),
+        missing=[RunSpec.model_validate_json(run) for run in snakemake.params.missing],
+        logs=Path(snakemake.params.logs),
+    )

@@ -15,8 +15,9 @@ with logged(snakemake.log[0]):
         snakemake.output.manifest,
         describe(
             experiment,
-            [Path(path).parent for path in snakemake.input.manifests],
+            Path(snakemake.input.runs),
             Path(snakemake.input.lock),
-            Path(snakemake.params.benchmarks),
+            Path(snakemake.params.logs),
+            {name: Path(log) for name, log in snakemake.params.snapshots.items()},
         ),
     )
