@@ -1,8 +1,10 @@
-"""The manifest of an experiment: command, commit, machine, versions, and what every run and job cost."""
+"""The manifest of an experiment: command, commit, machines, versions, and what every run and job cost."""
 
-import csv
+import hashlib
+import json
 import os
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,34 +12,54 @@ from typing import Any
 import yaml
 
 from fedbench import provenance
-from fedbench.files import read_json, sha256
+from fedbench.files import sha256
 from fedbench.spec import Experiment
 
 COMMAND = "FEDBENCH_COMMAND"
 """Environment variable in which the workflow tells its jobs the command line that started it."""
 
+_RUN = (
+    "status", "message", "commit", "dirty", "started", "finished", "seconds", "peak_rss_bytes", "peak_vram_bytes",
+    "bytes_up", "bytes_down",
+)  # fmt: skip
+_PLACE = ("versions", "host", "commit", "dirty")
+_TAIL = 2**16  # bytes of a log that hold its last line
 
-def describe(experiment: Experiment, runs: Sequence[Path], lock: Path, benchmarks: Path) -> dict[str, Any]:
+
+def describe(
+    experiment: Experiment, runs: Path, lock: Path, logs: Path, others: Mapping[str, Path] | None = None
+) -> dict[str, Any]:
     """Return the manifest.
 
     Args:
         experiment: the validated experiment.
-        runs: run folders; their manifest.json and usage.json are read.
+        runs: scores/runs.parquet, a row a run.
         lock: the pinned environment, recorded by its SHA-256.
-        benchmarks: folder of the engine's benchmark files, one a job.
+        logs: folder of the jobs' logs; a job is named by its log's path below it.
+        others: logs of jobs that experiments share, by the job's name; they need not exist.
     """
+    import pyarrow.parquet as pq  # the engine imports this module too, before any job
+
+    rows = pq.read_table(runs).to_pylist()
+    environments: dict[str, Any] = {}
+    command = os.environ.get(COMMAND, "not recorded")
     return {
         "experiment": experiment.experiment,
         "title": experiment.title,
-        "command": os.environ.get(COMMAND, "not recorded"),
+        "command": command,
+        "argv": shlex.split(command),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         **provenance.describe(),
         "lock": {"file": lock.as_posix(), "sha256": sha256(lock)},
         "configuration": experiment.model_dump(mode="json"),
-        "runs": {folder.name: _run(folder) for folder in sorted(runs)},
-        "jobs": {name: _job(path) for name, path in _jobs(benchmarks, runs).items()},
-        "limits": "Seconds and memory are of a machine that may have done other work; runs made by an earlier command "
-        "keep the commit and versions of their own manifest.",
+        "runs": {row["run"]: _run(row, environments) for row in sorted(rows, key=lambda row: row["run"])},
+        "jobs": {
+            name: _job(told, environments) for name, told in _jobs(logs, others or {}, {row["run"] for row in rows})
+        },
+        "environments": environments,  # after those that name them
+        "limits": "Seconds and memory are of a machine that may have done other work. Runs and jobs of an earlier "
+        "command keep the commit, versions and host of their own time: `environment` names an entry of `environments`. "
+        "A job whose log does not end with its cost (failed, under way, of an earlier release) is not listed.",
     }
 
 
@@ -46,38 +68,49 @@ def resolved(experiment: Experiment) -> str:
     return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
 
 
-def _run(folder: Path) -> dict[str, Any]:
-    manifest, usage = read_json(folder / "manifest.json"), read_json(folder / "usage.json")
-    return {
-        **{key: manifest.get(key) for key in ("status", "message", "commit", "dirty", "started", "finished")},
-        "seconds": usage["seconds"]["total"],
-        "peak_rss_bytes": usage["peak_rss_bytes"],
-        "bytes_up": usage["bytes_up"],
-        "bytes_down": usage["bytes_down"],
-    }
-
-
-def _jobs(folder: Path, runs: Sequence[Path]) -> dict[str, Path]:
-    """Return the benchmark file of each job, leaving out runs that are no longer part of the experiment."""
-    named = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.tsv"))}
-    current = {f"runs/{run.name}" for run in runs}
-    return {name: path for name, path in named.items() if name in current or not name.startswith("runs/")}
-
-
-def _job(path: Path) -> dict[str, float | None]:
-    """Return wall seconds, CPU seconds and peak resident memory in bytes of one job, None where it was too short."""
-    with path.open(encoding="utf-8") as stream:
-        row = next(csv.DictReader(stream, delimiter="\t"), {})
-    memory = _number(row.get("max_rss"))  # mebibytes
-    return {
-        "seconds": _number(row.get("s")),
-        "cpu_seconds": _number(row.get("cpu_time")),
-        "peak_rss_bytes": None if memory is None else round(memory * 2**20),
-    }
-
-
-def _number(text: str | None) -> float | None:
+def job_cost(log: Path) -> dict[str, Any] | None:
+    """Return what the last line of a job's log says of its cost and place; None where there is no such line."""
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - _TAIL))
+        lines = stream.read().splitlines()
+    last = lines[-1].decode(errors="replace") if lines else ""
+    if not last.startswith(provenance.JOB):
+        return None
     try:
-        return float(text or "")
-    except ValueError:
-        return None  # the engine writes NA or - for a job that ended before it was first sampled
+        told = json.loads(last.removeprefix(provenance.JOB))
+    except json.JSONDecodeError:
+        return None
+    return told if isinstance(told, dict) else None
+
+
+def _run(row: Mapping[str, Any], environments: dict[str, Any]) -> dict[str, Any]:
+    told = {key: row.get(key) for key in _RUN}
+    if row.get("environment"):
+        told["environment"] = _named(
+            json.loads(row["environment"]) | {k: row[k] for k in ("commit", "dirty")}, environments
+        )
+    return told
+
+
+def _job(told: Mapping[str, Any], environments: dict[str, Any]) -> dict[str, Any]:
+    """Return seconds, processor seconds, peak memory in bytes and environment of one job."""
+    place = {key: told.get(key) for key in _PLACE}
+    return {key: value for key, value in told.items() if key not in _PLACE} | {
+        "environment": _named(place, environments)
+    }
+
+
+def _jobs(logs: Path, others: Mapping[str, Path], runs: set[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (name, what its log says) of each job, leaving out runs that are no longer part of the experiment."""
+    found = {log.relative_to(logs).as_posix().removesuffix(".log"): log for log in sorted(logs.rglob("*.log"))}
+    for name, log in {**found, **others}.items():
+        stage, _, rest = name.rpartition("/")
+        if not (stage in ("runs", "scores") and rest not in runs) and log.is_file() and (told := job_cost(log)):
+            yield name, told
+
+
+def _named(environment: Mapping[str, Any], environments: dict[str, Any]) -> str:
+    """Add an environment where it is new, and return its name: a digest of it."""
+    name = hashlib.sha256(json.dumps(environment, sort_keys=True).encode()).hexdigest()[:8]
+    environments.setdefault(name, dict(environment))
+    return name
