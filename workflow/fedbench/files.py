@@ -54,6 +54,27 @@ def read_json(path: str | Path) -> Any:
         ) from error
 
 
+def read_parquet(path: str | Path) -> Any:
+    """Read a Parquet file as a pandas frame.
+
+    Raises:
+        FedbenchError: the file is damaged.
+    """
+    import pandas as pd  # not everything that writes files reads tables
+    from pyarrow import ArrowInvalid
+
+    try:
+        return pd.read_parquet(path)
+    except (ArrowInvalid, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise FedbenchError(
+            f"not a whole Parquet file ({str(error).splitlines()[0]})",
+            where=path,
+            remedy="Delete the file and run the same command again; it will be rebuilt.",
+        ) from error
+
+
 def sha256(path: str | Path) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits."""
     with open(path, "rb") as stream:
