@@ -26,7 +26,7 @@ def package(tmp_path: Path) -> Path:
 
 
 def digest(package: Path, *modules: str, **options) -> str:
-    module._syntax.cache_clear()
+    module._digits.cache_clear()
     module._imports.cache_clear()
     return code_digest(*modules, package=package, **options)
 

@@ -10,7 +10,7 @@ import pytest
 
 from fedbench.errors import FedbenchError
 from fedbench.evaluation import paired
-from fedbench.reporting import edge_fit_gains, edge_fit_variants
+from fedbench.reporting import contrasts, edge_fit_gains, edge_fit_variants
 from fedbench.reporting.results import NOT_RUN, Results
 
 TRUTH = ["Normal", "Anomaly"] * 30
@@ -142,3 +142,15 @@ def test_variants_stand_beside_the_studys_own_run_of_the_same_seeds(folder):
 
 def test_a_variant_is_not_counted_as_a_run_of_the_study(folder):
     assert len(Results.read(folder).select("edge-fit", "federated", model="smollm2").runs) == 2
+
+
+def test_a_difference_is_only_shown_when_the_seeds_agree_as_well():
+    """Twelve better rows of sixty in one seed, none in the other: the records would say "higher", the seeds do not."""
+    frame = pd.DataFrame({"value": [0.2, 0.0], "low": [0.1, 0.0], "high": [0.3, 0.0]})
+    estimate = contrasts._widened(frame)
+    assert estimate.value == pytest.approx(0.1)
+    assert estimate.low < 0 < estimate.high
+    assert contrasts.reading(estimate) == "undecided"
+    alone = contrasts._widened(frame[:1])
+    assert (alone.low, alone.high) == (pytest.approx(0.1), pytest.approx(0.3))
+    assert contrasts.reading(alone) == "higher"

@@ -109,8 +109,8 @@ def test_local_snapshot_is_copied_without_pickles(tmp_path):
     assert not (tmp_path / "copy" / "pytorch_model.bin").exists()
 
 
-def of_hub(name: str, revision: str = "main") -> ModelSpec:
-    return ModelSpec(name="m", title="M", weights={"kind": "hub", "id": name, "revision": revision})
+def of_hub(name: str, revision: str = "main", **changes) -> ModelSpec:
+    return ModelSpec(name="m", title="M", weights={"kind": "hub", "id": name, "revision": revision, **changes})
 
 
 FETCH = """
@@ -218,7 +218,7 @@ def test_hub_snapshot_records_its_commit_and_leaves_what_it_does_not_need(tmp_pa
 
 
 @pytest.mark.parametrize("family", ["opt", "deberta"])
-def test_repository_without_safetensors_is_converted(tmp_path, at_hub, family):
+def test_repository_without_safetensors_is_converted_where_its_entry_allows_it(tmp_path, at_hub, family):
     """As facebook/opt-350m and microsoft/deberta-base, which hold a pytorch_model.bin only."""
     source = families.snapshot(tmp_path / "made", family)
     tensors = load_file(source / "model.safetensors")
@@ -230,7 +230,7 @@ def test_repository_without_safetensors_is_converted(tmp_path, at_hub, family):
     (source / "config.json").write_text(json.dumps(config | {"dtype": "float16"}))
     with fake_hub.serving({"open/m": source}) as served:
         at_hub(served.address)
-        snapshot.fetch(of_hub("open/m"), tmp_path / "m")
+        snapshot.fetch(of_hub("open/m", pickle=True), tmp_path / "m")
     assert not (tmp_path / "m" / "pytorch_model.bin").exists()
     converted = load_file(tmp_path / "m" / "model.safetensors")
     # DeBERTa's query and value biases are float32 whatever the dtype.
@@ -241,6 +241,19 @@ def test_repository_without_safetensors_is_converted(tmp_path, at_hub, family):
     for name, value in kept.items():
         original = next(v for n, v in tensors.items() if n == name or n.endswith(f".{name}"))
         torch.testing.assert_close(value, original, rtol=1e-3, atol=1e-3)
+
+
+def test_pickle_is_not_even_fetched_unless_its_entry_allows_it(tmp_path, at_hub):
+    source = families.snapshot(tmp_path / "made", "opt")
+    (source / "model.safetensors").unlink()
+    (source / "pytorch_model.bin").write_bytes(b"a pickle")
+    with fake_hub.serving({"open/m": source}) as served:
+        at_hub(served.address)
+        snapshot.fetch(of_hub("open/m"), tmp_path / "m")
+    assert not [request for request in served.requests if "pytorch_model" in request]
+    reason = unavailable.reason(tmp_path / "m")
+    assert "pickles" in reason
+    assert "`pickle: true`" in reason
 
 
 def test_pickle_that_is_more_than_tensors_is_not_run(tmp_path, at_hub):
@@ -254,7 +267,7 @@ def test_pickle_that_is_more_than_tensors_is_not_run(tmp_path, at_hub):
     with fake_hub.serving({"open/m": source}) as served:
         at_hub(served.address)
         with pytest.raises(Exception, match=r"(?i)weights.only"):
-            snapshot.fetch(of_hub("open/m"), tmp_path / "m")
+            snapshot.fetch(of_hub("open/m", pickle=True), tmp_path / "m")
     assert not (tmp_path / "ran").exists()
     assert not (tmp_path / "m").exists()
 

@@ -1,34 +1,12 @@
 """The whole workflow on random weights: every target is there, and only what an edit touches runs again."""
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import yaml
-from checkout import Checkout
+from checkout import Checkout, stages
 
 RUNS = {"federated": 7, "centralised": 2, "baseline": 2, "prompt": 1, "zero-shot": 1, "local-only": 1}
-
-
-@contextmanager
-def edited(path: Path, old: str, new: str) -> Iterator[None]:
-    """Replace text in a file for a while, and leave its time stamp as it was."""
-    good, stat = path.read_text(), path.stat()
-    assert old in good
-    path.write_text(good.replace(old, new, 1))
-    try:
-        yield
-    finally:
-        path.write_text(good)
-        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-
-
-def stages(planned: set[str]) -> set[str]:
-    """Return the first word of each job's message: Run, Score, Table, ..."""
-    return {job.split(":")[0] for job in planned}
 
 
 def test_every_run_ends_well_and_leaves_its_five_files(finished):
@@ -88,26 +66,6 @@ def test_a_second_call_has_nothing_to_do(finished, tiny):
     answer = finished.snakemake(config=tiny)
     assert answer.returncode == 0
     assert "Nothing to be done" in answer.stdout
-
-
-def test_an_edit_of_one_strategy_reruns_its_runs_alone(finished, tiny):
-    path = finished.folder / "workflow/fedbench/federation/strategies/gsfs.py"
-    with edited(path, "\nimport math\n", "\nimport math\n\nUNUSED = 1\n"):
-        planned = finished.planned(config=tiny)
-    assert [job.split("-tiny")[0] for job in planned if job.startswith("Run: ")] == ["Run: gsfs-gsfs"]
-    assert "Model snapshot" not in stages(planned)
-    assert "IoT-23" not in stages(planned)
-
-
-def test_an_edit_of_a_figure_trains_and_scores_nothing(finished, tiny):
-    with edited(finished.folder / "workflow/fedbench/reporting/figures.py", "\nimport ", "\nUNUSED = 1\nimport "):
-        planned = finished.planned(config=tiny)
-    assert stages(planned) == {"Figure", "Summary page"}
-
-
-def test_a_comment_reruns_nothing(finished, tiny):
-    with edited(finished.folder / "workflow/fedbench/flows/clean.py", "\nimport ", "\n# a comment\nimport "):
-        assert finished.planned(config=tiny) == set()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from fedbench.federation import strategies
 from fedbench.spec import (
     CaptureSpec,
     Experiment,
+    Inside,
     LinkedTier,
     MirrorSource,
     ModelSpec,
@@ -143,9 +144,12 @@ def named(entries: Mapping[str, T], name: str, key: str, where: object) -> T:
 
 
 def _entries(path: Path, model: type[T], *, named: bool = False) -> dict[str, T]:
+    entries = read_yaml(path)
+    for name in entries:
+        validate(Inside, name, f"{path}: {name}")  # of a capture, say, it becomes the folder of the download
     return {
         name: validate(model, {"name": name, **value} if named else value, f"{path}: {name}")
-        for name, value in read_yaml(path).items()
+        for name, value in entries.items()
     }
 
 

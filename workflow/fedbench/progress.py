@@ -41,6 +41,6 @@ class Bar:
         """Count one step."""
         self._progress.update(self._task, advance=1, note=note)
 
-    def reached(self, step: int, total: int) -> None:
-        """Show `step` of `total` rounds."""
-        self._progress.update(self._task, completed=step, total=total, description=f"{self._label}: rounds")
+    def reached(self, step: int, total: int, what: str = "rounds") -> None:
+        """Show `step` of `total` rounds, or of `what`."""
+        self._progress.update(self._task, completed=step, total=total, description=f"{self._label}: {what}")

@@ -13,7 +13,7 @@ import polars as pl
 
 from fedbench import provenance
 from fedbench.errors import FedbenchError
-from fedbench.files import atomic, write_json
+from fedbench.files import atomic, read_json, write_json
 from fedbench.models import unavailable
 from fedbench.procedures.result import HISTORY, PREDICTIONS, Inputs, Result, write_table
 from fedbench.progress import Bar
@@ -62,6 +62,18 @@ def execute(
     if status != "ok":
         LOG.error("%s %s: %s", run.label, status, result.message)
     _write(run, result, out, status, started, time.perf_counter() - begun)
+
+
+def give_up(run: RunSpec, out: Path, message: str) -> None:
+    """Leave the five files of a run that is not tried (again): status `failed` with its message, empty tables."""
+    LOG.error("%s failed: %s", run.label, message)
+    _write(run, Result(message=message), out, "failed", datetime.now(UTC), 0.0)
+
+
+def out_of_memory(out: Path) -> bool:
+    """Say whether the run whose five files are in `out` failed for want of memory."""
+    manifest = read_json(out / "manifest.json")
+    return manifest["status"] == "failed" and str(manifest["message"]).startswith("out of memory")
 
 
 def _procedure(run: RunSpec, inputs: Inputs) -> Result:

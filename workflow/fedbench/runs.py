@@ -12,10 +12,12 @@ from fedbench.spec import (
     Experiment,
     FederationSpec,
     GsfsSpec,
+    MemorySpec,
     MirrorSource,
     ModelSpec,
     OfficialFlows,
     Partition,
+    RandomWeights,
     RunSpec,
     Spec,
     StrategySpec,
@@ -39,17 +41,22 @@ def runs(experiment: Experiment, registry: Registry, *, where: object = "configu
         FedbenchError: a model, strategy or override names something the registries do not have.
     """
     table: list[RunSpec] = []
+    if experiment.edge_fit:
+        shapes(experiment.report.memory, registry, where)
     if experiment.gsfs:
         table += _gsfs_runs(experiment.gsfs, experiment.seed, registry, where)
     if experiment.edge_fit:
         table += _edge_fit_runs(experiment.edge_fit, experiment.seed, registry, where)
-    chosen = [run for run in table if _wanted(run, experiment)]
+    # By folder, which is a digest of the whole run: comparing runs with runs takes seconds where there are thousands.
+    folders = {run.folder: run for run in table}
+    chosen = {folder for folder, run in folders.items() if _wanted(run, experiment)}
     if not chosen:
         raise FedbenchError(
             f"key 'only': {dict(experiment.only)} leaves no run", where=where, remedy="Widen or remove it."
         )
-    teachers = {run.teacher.run for run in chosen if run.teacher}  # needed, wanted or not
-    return {run.folder: run for run in table if run in chosen or run.folder in teachers}
+    # A teacher is needed, wanted or not.
+    chosen |= {run.teacher.run for folder, run in folders.items() if folder in chosen and run.teacher}
+    return {folder: run for folder, run in folders.items() if folder in chosen}
 
 
 def gsfs_partitions(spec: GsfsSpec) -> list[Partition]:
@@ -66,6 +73,27 @@ def teacher(spec: EdgeFitSpec, registry: Registry, where: object = "configuratio
     name = spec.instructions.self_instruct.teacher
     key = "edge_fit.instructions.self_instruct.teacher"
     return None if name == TEMPLATE else named({TEMPLATE: None, **registry.models}, name, key, where)
+
+
+def shapes(spec: MemorySpec, registry: Registry, where: object = "configuration") -> dict[str, dict[str, Any]]:
+    """Return the configurations of the models whose memory is predicted.
+
+    Raises:
+        FedbenchError: a model or tier is not registered, or the model's configuration is not in its entry.
+    """
+    for tier in spec.tiers:
+        named(registry.tiers, tier, "report.memory.tiers", where)
+    found = {}
+    for name in spec.models:
+        weights = named(registry.models, name, "report.memory.models", where).weights
+        if not isinstance(weights, RandomWeights):
+            raise FedbenchError(
+                f"key 'report.memory.models': the configuration of {name!r} is not known before it is fetched",
+                where=where,
+                remedy="Name an entry with weights of kind random, such as llama-2-7b-shape.",
+            )
+        found[name] = weights.config
+    return found
 
 
 def captures(
@@ -134,7 +162,13 @@ def _gsfs_runs(spec: GsfsSpec, seed: int, registry: Registry, where: object) -> 
         for s in spec.central_seeds
     ]
     local = {"epochs": spec.federated_epochs}
-    for name, partition in product(spec.strategies, gsfs_partitions(spec)):
+    wanted = [(name, partition, spec.seeds) for name, partition in product(spec.strategies, gsfs_partitions(spec))]
+    wanted += [
+        (name, gsfs_partitions(spec)[0], spec.group_seeds or spec.seeds)
+        for group in spec.groups.values()
+        for name in (group.base, *group.strategies)
+    ]
+    for name, partition, seeds in wanted:
         strategy = named(registry.strategies, name, "gsfs.strategies", where)
         used: list[Tier] = [*spec.federation.tiers, *([GATEWAY] if strategy.kind == "hierarchical" else [])]
         training = _training(spec.training, spec.overrides, where, model.name, name, extra=local)
@@ -154,7 +188,7 @@ def _gsfs_runs(spec: GsfsSpec, seed: int, registry: Registry, where: object) -> 
                 prompt_tokens=tier.prompt_tokens,
                 **common | {"partition": partition},
             )
-            for s in spec.seeds
+            for s in seeds
         ]
     return table
 

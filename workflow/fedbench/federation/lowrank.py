@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fedbench.federation.arrays import Arrays
+from fedbench.federation.arrays import Arrays, weighted_mean
 from fedbench.training.correction import MARK
 
 A, B = ".lora_A.", ".lora_B."
@@ -43,26 +43,40 @@ def norm(factors: Factors) -> float:
     return float(np.sqrt(max(0.0, float(np.sum((up.T @ up) * (down @ down.T))))))
 
 
-def averaging_bias(adapters: Sequence[Arrays], weights: Sequence[float]) -> float | None:
+def averaging_bias(
+    adapters: Sequence[Arrays], weights: Sequence[float], base: Arrays | None = None, mean: Arrays | None = None
+) -> float | None:
     """Return |mean(BA) - mean(B) mean(A)| / |mean(BA)| over all modules together; None where there are no factors.
 
+    What is missed is sum p_i (B_i - mean(B)) (A_i - mean(A)), so that it keeps its digits where it is small, and every
+    norm follows from the Gram matrices of these factors and the means: one of each a module, in float32.
+
     Args:
-        adapters: the clients' adapters (not differences), of one rank.
+        adapters: the clients' adapters, of one rank.
         weights: their shares p_i, which sum to one.
+        base: what the adapters are differences to, if they are.
+        mean: the weighted mean of `adapters`, if it is known.
     """
-    missed, whole = 0.0, 0.0
-    for both in pairs(list(adapters[0])).values():
-        mean = {name: _mean([adapter[name] for adapter in adapters], weights) for name in both}
-        missed += norm(beyond(adapters, weights, mean, both)) ** 2
-        whole += norm(mean_product(adapters, weights, both)) ** 2
-    return float(np.sqrt(missed / whole)) if whole > 0 else None
-
-
-def _mean(values: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
-    total = np.zeros(values[0].shape, dtype=np.float64)
-    for value, weight in zip(values, weights, strict=True):
-        total += weight * value
-    return total
+    mean = weighted_mean(adapters, weights) if mean is None else mean
+    missed, whole, count = 0.0, 0.0, len(adapters)
+    held: dict[tuple[tuple[int, ...], tuple[int, ...]], Factors] = {}  # written over module by module
+    for a, b in pairs(list(mean)).values():
+        (rank, inner), (outer, _) = mean[a].shape, mean[b].shape
+        if (mean[a].shape, mean[b].shape) not in held:
+            ups, downs = np.empty((outer, count + 1, rank), np.float32), np.empty((count + 1, rank, inner), np.float32)
+            held[mean[a].shape, mean[b].shape] = ups, downs
+        ups, downs = held[mean[a].shape, mean[b].shape]
+        for k, adapter in enumerate(adapters):
+            np.subtract(adapter[b], mean[b], out=ups[:, k])
+            np.subtract(adapter[a], mean[a], out=downs[k])
+        ups[:, count] = mean[b] if base is None else base[b] + mean[b]
+        downs[count] = mean[a] if base is None else base[a] + mean[a]
+        up, down = ups.reshape(outer, -1), downs.reshape(-1, inner)
+        shares = np.repeat([*weights, 1.0], rank)
+        products = (up.T @ up).astype(np.float64) * (down @ down.T) * np.outer(shares, shares)
+        missed += float(products[: count * rank, : count * rank].sum())
+        whole += float(products.sum())
+    return float(np.sqrt(max(0.0, missed) / whole)) if whole > 0 else None
 
 
 def accumulated(correction: Arrays, module: str, more: Factors) -> Arrays:

@@ -4,6 +4,7 @@ import importlib.util
 import logging
 import os
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,14 +42,15 @@ def simulate_on_ray(
     """Run as `simulate` does, each client in one of Ray's actors, which load the base model once each.
 
     Clients' state travels with their messages and rests in this process, so a checkpoint a round is kept as in process
-    and a run may change its grid when it goes on. RAY_ADDRESS joins a cluster; `folder` must then be on a shared disk.
+    and a run may change its grid when it goes on. RAY_ADDRESS joins a cluster of several machines (a profile's resource
+    `ray_address` sets it); `folder`, the snapshot and the package must then be on a disk that all of them see.
 
     Args:
         resident: serves the server's validation here, and tells the actors what each client holds.
         folder: a folder to make, for what the actors read; removed at the end.
 
     Raises:
-        FedbenchError: Ray is not installed, or a client failed.
+        FedbenchError: Ray is not installed, no cluster answers at RAY_ADDRESS, or a client failed.
     """
     if importlib.util.find_spec("ray") is None:
         raise FedbenchError(
@@ -83,14 +85,48 @@ def simulate_on_ray(
 
 
 def resources(clients_per_round: int) -> dict[str, Any]:
-    """Return Flower's back-end configuration: an actor a GPU, or as many as the cores hold at our threads each."""
+    """Return Flower's back-end configuration: an actor a GPU, or as many as the cores hold at our threads each.
+
+    Raises:
+        FedbenchError: no cluster answers at RAY_ADDRESS, or none of its machines has cores enough for one actor.
+    """
     threads = torch.get_num_threads()
-    gpus = torch.cuda.device_count()
-    actors = min(clients_per_round, gpus or max(1, len(os.sched_getaffinity(0)) // threads))
     started: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
-    if not os.environ.get("RAY_ADDRESS"):  # a cluster has its own resources
+    if address := os.environ.get("RAY_ADDRESS"):  # has its own resources, whatever this machine has
+        machines = _machines(address, started)
+        if not any(machine.get("CPU", 0) >= threads for machine in machines):
+            raise FedbenchError(
+                f"no machine of the Ray cluster has {threads} cores for a client",
+                where=address,
+                remedy="Start its nodes with a larger --num-cpus, or set OMP_NUM_THREADS lower.",
+            )
+        gpus = round(sum(machine.get("GPU", 0) for machine in machines))
+    else:
+        gpus = torch.cuda.device_count()
+        actors = min(clients_per_round, gpus or max(1, len(os.sched_getaffinity(0)) // threads))
         started |= {"num_cpus": actors * threads, "num_gpus": gpus}
     return {"init_args": started, "client_resources": {"num_cpus": threads, "num_gpus": 1.0 if gpus else 0.0}}
+
+
+def _machines(address: str, options: dict[str, Any]) -> list[dict[str, float]]:
+    """Return what each machine of a Ray cluster has, e.g. {"CPU": 8, "GPU": 2}."""
+    import ray
+
+    host, _, port = address.rpartition(":")
+    try:
+        # Ray itself waits for minutes where nobody answers, and then ends the process.
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise FedbenchError(
+            f"no Ray cluster answers ({error})",
+            where=f"ray_address {address}",
+            remedy="Give host:port as `ray start --head` prints it, or leave ray_address out.",
+        ) from error
+    ray.init(address=address, **options)
+    try:
+        return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    finally:
+        ray.shutdown()
 
 
 def _client(folder: str, context: Context) -> ClientApp:

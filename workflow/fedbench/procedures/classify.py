@@ -79,6 +79,7 @@ def execute(run: RunSpec, inputs: Inputs) -> Result:
     result.usage |= {
         **usage(loaded, trainer, tokens, padding, everything.truncated),
         **shown,
+        "labels": names,
         "seconds": {"load": load_seconds, "train": train_seconds, "evaluate": evaluate_seconds},
         "latency_ms": measure(lambda text: _classify(trainer, text), test[column].to_list(), run.latency_requests),
     }

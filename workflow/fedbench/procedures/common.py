@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
+import torch
 
 from fedbench.errors import FedbenchError
 from fedbench.federation.history import finite
@@ -188,6 +189,17 @@ def usage(loaded: Loaded, trainer: Trainer, tokens: int, padding: int, truncated
         "tokens": tokens,
         "padding_share": padding / (tokens + padding) if tokens + padding else None,
         "truncated_texts": truncated,
+        **peak_vram(loaded.device),
+    }
+
+
+def peak_vram(place: torch.device) -> dict[str, int | None]:
+    """Return the most bytes that tensors took on a CUDA device so far, and that torch's allocator held; else None."""
+    if place.type != "cuda":
+        return {"peak_vram_bytes": None, "peak_vram_reserved_bytes": None}
+    return {
+        "peak_vram_bytes": torch.cuda.max_memory_allocated(place),
+        "peak_vram_reserved_bytes": torch.cuda.max_memory_reserved(place),
     }
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from fedbench.errors import FedbenchError
 from fedbench.files import read_json
-from fedbench.reporting import captions, ledgers
+from fedbench.reporting import captions, ledgers, memory_table
 from fedbench.reporting import figures as drawing
 from fedbench.reporting import page as summary
 from fedbench.reporting.audit import audit
@@ -29,7 +29,7 @@ def tables(experiment: Experiment, results: Path, published: Path = PUBLISHED) -
     Args:
         experiment: the experiment.
         results: its folder, results/<experiment>.
-        published: folder of the papers' printed values, <paper>.csv.
+        published: folder of the papers' printed values, <paper>.csv, in the configuration folder.
     """
     for name in table_names(experiment):
         table(name, experiment, results, published)
@@ -40,6 +40,8 @@ def table(name: str, experiment: Experiment, results: Path, published: Path = PU
     _check(name, table_names(experiment), "table", experiment)
     if name.endswith("-audit"):  # of what the papers print: it needs no run of ours
         frame = audit(published, captions.studies(name)[0])
+    elif name.endswith("-memory"):  # of shapes: it needs none either
+        frame = memory_table.table(experiment, published.parent)
     else:
         frame = table_frame(name, experiment, Results.read(results), published)
     write(frame, results / "tables" / name, captions.table(experiment, name))

@@ -1,6 +1,6 @@
 """What each table and figure shows, in a sentence or two; synthetic data are named in every caption."""
 
-from fedbench.spec import Experiment, Study
+from fedbench.spec import Experiment, Study, TrainingSpec
 
 SYNTHETIC = "Synthetic data, made by this project: nothing here is a finding about the real data set."
 STUDIES: dict[Study, str] = {"gsfs": "GSFS", "edge-fit": "Edge-FIT"}
@@ -18,6 +18,9 @@ TABLES = {
     "a version first reached a target. Mean over seeds, ± standard deviation, brackets hold Student's 95 % interval "
     "over seeds; differences are seed by seed, without correction for their number. Seconds come from the virtual "
     "clock: modelled, not measured.",
+    "gsfs-groups": "GSFS, more strategies beside a base one, over the first partition: its ablations, the modules of "
+    f"the paper's Figure 1. Differences are on the same test flows, seed by seed. {_SPREAD} Bytes are of all clients, "
+    "as serialised; seconds come from the virtual clock: modelled, not measured.",
     "gsfs-prompts": "GSFS, prompt management: one model trained centrally on each way of writing a flow; tokens are "
     f"the mean over flows, before cutting. {_SPREAD} Latency is a request at batch size 1 on the machine at hand.",
     "edge-fit-table3": f"Edge-FIT Table III: four ways to adapt one model, scored on held-out closed-label records; an "
@@ -25,13 +28,19 @@ TABLES = {
     "edge-fit-table4": f"Edge-FIT Table IV: client memory beside F1 (macro). {_SPREAD} Peak resident memory is of the "
     "whole simulation on the machine at hand, not of one client's GPU.",
     "edge-fit-gains": "Edge-FIT: F1 and accuracy of the federated model less those of the other procedures, on the "
-    "same test records. ± is the standard deviation over seeds, brackets hold the 95 % interval of a bootstrap that "
-    "resamples the records of both together. A difference whose interval holds zero is undecided.",
+    "same test records. ± is the standard deviation over seeds, brackets hold a 95 % interval: a bootstrap that "
+    "resamples the records of both together, widened by the spread over seeds. A difference whose interval holds zero "
+    "is undecided.",
     "edge-fit-variants": "Edge-FIT with one thing changed at a time, as the configuration says; differences are on the "
     f"same test records, seed by seed. {_SPREAD} Bytes are of all clients as serialised; seconds come from the virtual "
     "clock: modelled, not measured; memory is of the whole simulation on the machine at hand. The bias is "
-    "|mean(BA) - mean(B) mean(A)| / |mean(BA)|, mean over rounds: what averaging the factors apart misses; the "
-    "aggregations `stacked` and `exact` keep it, `ffa` has none.",
+    "the norm of mean(BA) - mean(B) mean(A) over that of mean(BA), mean over rounds: what averaging the factors apart "
+    "misses; the aggregations `stacked` and `exact` keep it, `ffa` has none.",
+    "edge-fit-memory": "GPU memory of a client's training step, predicted from the shape of each model ({method}), "
+    "with and without gradient checkpointing: weights, constants of the quantisation, adapters, gradients, optimiser "
+    "state, activations at their peak, workspace of cuBLAS. Fits: the sum lies below the tier's memory less "
+    "{reserve:g} GB; in brackets the largest batch of that length that does. Measured: torch's peak allocated and "
+    "reserved memory.",
     "data-iot23": "What each step of the IoT-23 pipeline did to the rows of each class.",
     "captures": "What was parsed of each capture of IoT-23, beside the counts published for it, in all and by class. "
     "Parsed are all rows read, before a flow that was read twice is dropped; not published: no such count was found.",
@@ -80,11 +89,13 @@ TITLES = {
     "gsfs-strategies": "Accuracy against bytes uploaded",
     "gsfs-uploads": "Who uploaded when, and why",
     "gsfs-budget": "Quality under a budget, cost to a target",
+    "gsfs-groups": "Ablations and modules",
     "gsfs-prompts": "Prompt management",
     "gsfs-audit": "GSFS: what holds and what does not",
     "edge-fit-audit": "Edge-FIT: what holds and what does not",
     "edge-fit-table3": "Table III: procedures",
     "edge-fit-table4": "Table IV: memory and F1",
+    "edge-fit-memory": "GPU memory of a training step",
     "edge-fit-gains": "What federation gains",
     "edge-fit-variants": "Variants, one change at a time",
     "edge-fit-rounds": "Round by round",
@@ -120,7 +131,7 @@ def synthetic(experiment: Experiment, study: str) -> bool:
 
 def is_synthetic(experiment: Experiment, name: str) -> bool:
     """Return whether a table or figure shows anything from synthetic data."""
-    return not name.endswith("-audit") and any(synthetic(experiment, study) for study in studies(name))
+    return not name.endswith(("-audit", "-memory")) and any(synthetic(experiment, study) for study in studies(name))
 
 
 def table(experiment: Experiment, name: str) -> str:
@@ -128,9 +139,20 @@ def table(experiment: Experiment, name: str) -> str:
     paper = name.removesuffix("-verdict")
     traffic = {"both": "bytes up and down", "up": "bytes uploaded"}[experiment.report.traffic]
     text = TABLES[paper].replace("{audit}", _AUDIT).replace("{traffic}", traffic)
+    if paper == "edge-fit-memory":
+        text = text.format(
+            method=_method(experiment.report.memory.training), reserve=experiment.report.memory.reserve_gb
+        )
     if paper != name:
         text = text.split(":")[0] + ", verdicts." + _VERDICT.format(tolerance=experiment.report.tolerance)
     return _mark(experiment, name, text)
+
+
+def _method(training: TrainingSpec) -> str:
+    """Return how a model is trained, in a few words."""
+    base = {"nf4": f"NF4 with double quantisation, {training.dtype} compute", "none": training.dtype}
+    tuned = f"LoRA r {training.lora.r} on attention" if training.adaptation == "lora" else "every weight trained"
+    return f"{base[training.quantisation]}, {tuned}, {training.optimizer}"
 
 
 def figure(experiment: Experiment, name: str) -> str:

@@ -3,6 +3,9 @@
 from fedbench.reporting.captions import FIGURES, TABLES, studies, synthetic
 from fedbench.spec import Experiment
 
+FROM_SCORES = frozenset({"gsfs-strategies", "edge-fit-bars", "edge-fit-clients"})
+"""The figures that read no history of a run."""
+
 
 def table_names(experiment: Experiment) -> list[str]:
     """Return the names of the experiment's tables; each of a paper's tables is followed by the one with verdicts."""
@@ -12,6 +15,8 @@ def table_names(experiment: Experiment) -> list[str]:
         hidden.add("captures")
     if not (experiment.gsfs and experiment.gsfs.prompts):
         hidden.add("gsfs-prompts")
+    if not (experiment.gsfs and experiment.gsfs.groups):
+        hidden.add("gsfs-groups")
     if not (experiment.edge_fit and experiment.edge_fit.variants):
         hidden.add("edge-fit-variants")
     if not (experiment.edge_fit and {"federated", "zero-shot"} <= set(experiment.edge_fit.procedures)):

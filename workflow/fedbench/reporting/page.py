@@ -91,8 +91,10 @@ def write(
         sections={key: value for key, value in sections.items() if value[1]},
         counts=counts,
         synthetic=synthetic,
+        absent=results.runs[results.runs["status"] != "ok"].sort_values("label").to_dict("records"),
+        total=len(results.runs),
         config=config_text,
-        provenance=provenance,
+        provenance=_shortened(provenance),
     )
     out = results.folder / "summary.html"
     write_text(out, page)
@@ -155,6 +157,23 @@ def _strategy_facts(experiment: Experiment, results: Results) -> Iterator[Fact]:
         yield Fact("GSFS beats FedAvg under a budget", f"{won} of {len(said)}", rest)
 
 
+def _shortened(provenance: dict[str, Any]) -> dict[str, Any]:
+    """Return provenance without the configuration, which has its own section, and with jobs summed up by stage."""
+    shown = {key: value for key, value in provenance.items() if key not in ("configuration", "runs", "jobs")}
+    stages: dict[str, list[dict[str, Any]]] = {}
+    for name, job in provenance.get("jobs", {}).items():
+        stages.setdefault(name.split("/")[0], []).append(job)
+    if stages:
+        shown["jobs"] = {stage: _spent(jobs) for stage, jobs in stages.items()}
+    return shown
+
+
+def _spent(jobs: list[dict[str, Any]]) -> str:
+    seconds, processor = (sum(job.get(key) or 0 for job in jobs) for key in ("seconds", "cpu_seconds"))
+    peak = max(job.get("peak_rss_bytes") or 0 for job in jobs) / 2**20
+    return f"{len(jobs):,} jobs, {seconds:,.0f} s ({processor:,.0f} s of processor time), {peak:,.0f} MiB at most"
+
+
 def _share(mine: Estimate, base: Estimate) -> str:
     return f" ({mine.value / base.value - 1:+.0%})" if base.value else ""
 
@@ -168,7 +187,8 @@ def _section(name: str) -> str:
 
 
 def _table(folder: Path, name: str) -> Item:
-    body = Markup(_tagged(fragment(_read(folder / "tables" / f"{name}.html"))))
+    # Markup: `writing.html` has escaped every cell and caption.
+    body = Markup(_tagged(fragment(_read(folder / "tables" / f"{name}.html"))))  # nosec B704
     is_verdict = name.endswith("-verdict")
     counts = tally(pd.read_csv(folder / "tables" / f"{name}.csv", dtype=str)) if is_verdict else None
     return Item(name, _section(name), captions.title(name), body, is_verdict, counts)
@@ -184,10 +204,11 @@ def _figure(experiment: Experiment, folder: Path, name: str) -> Item:
         r' width="([\d.]+)pt"', lambda match: f' style="max-width: {float(match[1]) * _SCALE:.0f}px"', svg, count=1
     )
     text = captions.figure(experiment, name)
+    # Matplotlib has escaped every text of the drawing.
+    drawing = Markup(svg)  # nosec B704
+    said = Markup(_tagged(str(escape(text))))  # nosec B704
     body = Markup('<figure class="picture" role="img" aria-label="{}">{}<figcaption>{}</figcaption></figure>').format(
-        text,
-        Markup(svg),
-        Markup(_tagged(str(escape(text)))),
+        text, drawing, said
     )
     return Item(f"figure-{name}", _section(name), captions.title(name), body)
 

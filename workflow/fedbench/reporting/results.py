@@ -166,6 +166,10 @@ class Group:
         runs = zip(self.finished["seed"].tolist(), self.finished["run"].tolist(), strict=True)
         return {seed: self.results.by_run.get(run, {}) for seed, run in runs}
 
+    def of_seeds(self, seeds: Sequence[int]) -> "Group":
+        """Return the runs of some seeds."""
+        return Group(self.results, self.runs[self.runs["seed"].isin(seeds)])
+
     def first(self, column: str, default: str = "") -> str:
         """Return a column of the first run, or `default` where there is none."""
         values = self.runs[column].dropna()

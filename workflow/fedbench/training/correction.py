@@ -5,12 +5,13 @@ A correction travels with the adapter, in the same dictionary of arrays: `<modul
 is multiplied by the adapter's scale, alpha / r.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import nn
-from torch.nn.functional import linear
+
+if TYPE_CHECKING:  # strategies use what is below without torch: the engine reads their options before any job
+    import torch
+    from torch import nn
 
 Arrays = dict[str, np.ndarray]
 MARK = ".correction."
@@ -27,13 +28,15 @@ def split(arrays: Arrays) -> tuple[Arrays, Arrays]:
 class Correction:
     """Adds a correction to the adapted layers of a PEFT model; nothing until one is put."""
 
-    def __init__(self, model: nn.Module, place: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, model: "nn.Module", place: "torch.device", dtype: "torch.dtype") -> None:
         self._model, self._place, self._dtype = model, place, dtype
         self._hooks: list[Any] = []
         self.arrays: Arrays = {}
 
     def put(self, arrays: Arrays) -> None:
         """Replace the correction by `arrays`, which may be empty."""
+        import torch
+
         for hook in self._hooks:
             hook.remove()
         self._hooks, self.arrays = [], arrays
@@ -47,8 +50,10 @@ class Correction:
             self._hooks.append(layer.register_forward_hook(_added(parts, float(layer.scaling["default"]))))  # type: ignore[index]
 
 
-def _added(parts: list[torch.Tensor], scale: float) -> Any:
-    def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+def _added(parts: "list[torch.Tensor]", scale: float) -> Any:
+    from torch.nn.functional import linear
+
+    def hook(_: "nn.Module", inputs: "tuple[torch.Tensor, ...]", output: "torch.Tensor") -> "torch.Tensor":
         value = inputs[0].to(parts[0].dtype)
         for part in parts:
             value = linear(value, part)

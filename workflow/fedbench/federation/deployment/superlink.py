@@ -190,7 +190,8 @@ class Deployment:
         deadline = time.monotonic() + UP
         while True:
             try:
-                urllib.request.urlopen(f"https://{self.address}/health", context=trust, timeout=2).close()
+                url = f"https://{self.address}/health"
+                urllib.request.urlopen(url, context=trust, timeout=2).close()  # nosec B310
                 return
             except (urllib.error.URLError, OSError) as silence:
                 self.processes.check()
