@@ -33,9 +33,6 @@ os.environ.update(
     FLWR_DISABLE_UPDATE_CHECK="1",
 )
 
-# What the engine knows of each file lies with the files: who restores results/ restores it as well.
-records.keep()
-
 # A plan of thousands of runs is millions of objects that stay: looking through them for cycles is a sixth of the time.
 gc.set_threshold(200_000, 50, 50)
 
@@ -72,6 +69,11 @@ INSTRUCTIONS = EDGE_FIT.instructions if EDGE_FIT else None
 RESULTS = f"{EXPERIMENT.results}/{EXPERIMENT.experiment}"
 IOT23, DOLLY = f"{RESULTS}/data/iot23", f"{RESULTS}/data/dolly"
 DATA = ({"gsfs": IOT23} if GSFS else {}) | ({"edge-fit": DOLLY} if EDGE_FIT else {})
+# What the engine knows of each file lies with the files: who restores results/ restores it as well. A call that only
+# looks makes no folder for it.
+if records.HOME.is_dir() or not engine.only_reads(sys.argv[1:]):
+    records.keep()
+
 if workflow.is_main_process:
     try:
         engine.claim(Path(RESULTS), sys.argv[1:])
@@ -142,9 +144,7 @@ def originals(source, *patterns):
 def run_of(wildcards):
     """The run that a file is of."""
     if wildcards.run not in RUNS:
-        raise WorkflowError(
-            f"{ORIGIN}: has no run {wildcards.run!r}. Remedy: `fedbench check {FILES[0] if FILES else ''}` lists them."
-        )
+        raise WorkflowError(f"{ORIGIN}: there is no run {wildcards.run!r}. Remedy: `fedbench check` lists them.")
     return RUNS[wildcards.run]
 
 
@@ -245,8 +245,7 @@ def demanded(key):
 
 
 def demands():
-    """The resources that an attempt decides. Where a run can neither lack a GPU nor be given up, it is asked for less: what
-    is worked out for each of thousands of runs is felt in every plan."""
+    """The resources that an attempt decides: no more than have a meaning here, as each is worked out for every run."""
     asked = {"mem_mb": demanded("mem_mb"), "runtime": demanded("minutes"), "gpu_count": demanded("gpus")}
     if MOST_GPUS != 0:
         asked["vram_mb"] = demanded("vram_mb")

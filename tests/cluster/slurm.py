@@ -209,9 +209,15 @@ class Slurm:
         """Bring a node back."""
         if not self._pid(node):
             self._start("slurmd", "-N", node)
-        if self.state(node) != "IDLE":
+
+        def is_back() -> bool:
+            if self.state(node) in ("IDLE", "MIXED", "ALLOCATED"):
+                return True
+            # Refused where the node has come back by itself in between; then the next look says so.
             self.command("scontrol", "update", f"nodename={node}", "state=resume")
-        self.wait(lambda: self.state(node) in ("IDLE", "MIXED", "ALLOCATED"), 30, f"{node} back")
+            return False
+
+        self.wait(is_back, 30, f"{node} back")
 
     # --- daemons ---
 

@@ -17,6 +17,10 @@ ROUNDS, EPOCHS = 4, 4
 TRAINING = TrainingSpec(learning_rate=5e-3, epochs=1, batch_size=8, max_length=64)
 
 
+def nothing(folder: Path) -> None:
+    """Do nothing."""
+
+
 def ingest(folder: Path) -> None:
     """Read a log into typed flows."""
     clean(
@@ -43,8 +47,8 @@ def federate(folder: Path) -> None:
 
 def train(folder: Path) -> None:
     """Execute a centralised run."""
-    nothing = {"strategy": None, "federation": None, "client_tier": None, "procedure": "centralised"}
-    _execute(folder, tiny.run(**nothing, training=TRAINING.model_copy(update={"epochs": EPOCHS})))
+    alone = {"strategy": None, "federation": None, "client_tier": None, "tiers": {}, "procedure": "centralised"}
+    _execute(folder, tiny.run(training=TRAINING.model_copy(update={"epochs": EPOCHS})).model_copy(update=alone))
 
 
 def report(folder: Path) -> None:

@@ -52,7 +52,9 @@ def data(checkout):
 
 @pytest.fixture
 def checkout(tmp_path):
-    return Checkout(tmp_path / "here")
+    folder = tmp_path / "here"
+    folder.mkdir()
+    return Checkout(folder)
 
 
 def test_a_killed_pipeline_is_started_again_by_the_same_command(checkout, tiny, finished):
@@ -133,6 +135,7 @@ def test_a_half_written_parquet_names_itself_and_how_to_mend_it(tmp_path, tiny, 
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     score = moved.folder / "results/tiny/scores" / f"{path.parent.name}.parquet"
     score.unlink()
+    (score.parent / "scores.parquet").unlink()
     answer = moved.snakemake("scores", config=tiny)
     assert answer.returncode != 0
     assert path.parent.name in answer.stdout

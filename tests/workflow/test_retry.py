@@ -34,9 +34,12 @@ def run(checkout: Checkout, label: str) -> Path:
     return folder
 
 
+WITHOUT = ("--unset=MAKEFLAGS", "--unset=MAKELEVEL", "--unset=MFLAGS")  # of a make that runs these tests
+
+
 def make(checkout: Checkout, *arguments: str) -> str:
     """Run make without its set-up, and return what it printed."""
-    command = ["make", "EXPERIMENT=tiny", "CPU=.venv/bin/python", *arguments]
+    command = ["env", *WITHOUT, "make", "EXPERIMENT=tiny", "CPU=.venv/bin/python", *arguments]
     answer = subprocess.run(command, cwd=checkout.folder, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     return answer.stdout
@@ -92,7 +95,7 @@ def test_retry_runs_the_failed_run_again_and_nothing_else(damaged, tiny):
     assert (
         "no run has failed"
         in subprocess.run(
-            ["make", "EXPERIMENT=tiny", "CPU=.venv/bin/python", "retry", "MAKE=true"],
+            ["env", *WITHOUT, "make", "EXPERIMENT=tiny", "CPU=.venv/bin/python", "retry", "MAKE=true"],
             cwd=damaged.folder,
             capture_output=True,
             text=True,

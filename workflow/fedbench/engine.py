@@ -35,13 +35,18 @@ _READING = (
 _held: dict[Path, TextIO] = {}  # open for as long as the process lives
 
 
+def only_reads(arguments: list[str]) -> bool:
+    """Return whether a call of the engine with these arguments runs no job."""
+    return any(argument.split("=")[0] in _READING for argument in arguments)
+
+
 def claim(results: Path, arguments: list[str]) -> None:
     """Hold `results` (results/<experiment>) until this process ends; a command that only reads takes nothing.
 
     Raises:
         FedbenchError: another pipeline holds it.
     """
-    if results in _held or any(argument.split("=")[0] in _READING for argument in arguments):
+    if results in _held or only_reads(arguments):
         return
     results.mkdir(parents=True, exist_ok=True)
     stream = open(results / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 (held until the process ends)
