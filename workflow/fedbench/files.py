@@ -3,8 +3,8 @@
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,17 +14,28 @@ from fedbench.errors import FedbenchError
 
 
 @contextmanager
+def scratch(folder: Path, prefix: str) -> Iterator[Path]:
+    """Yield a new folder `<folder>/<prefix><random>` of mode 0700 and remove it at the end, however that comes.
+
+    Unlike `tempfile`, it is named before it is made, so that a signal between the two leaves nothing behind.
+    """
+    made = folder / f"{prefix}{secrets.token_hex(8)}"
+    try:
+        made.mkdir(mode=0o700)
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+@contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` (same suffixes) that is renamed to it on success and removed otherwise."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
+    with scratch(target.parent, f".{target.name}.") as folder:
         partial = folder / target.name
         yield partial
         os.replace(partial, target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

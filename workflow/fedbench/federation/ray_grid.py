@@ -104,7 +104,8 @@ def resources(clients_per_round: int) -> dict[str, Any]:
     else:
         gpus = torch.cuda.device_count()
         actors = min(clients_per_round, gpus or max(1, len(os.sched_getaffinity(0)) // threads))
-        started |= {"num_cpus": actors * threads, "num_gpus": gpus}
+        # "local": a Ray that happens to run on this machine is someone else's.
+        started |= {"address": "local", "num_cpus": actors * threads, "num_gpus": gpus}
     return {"init_args": started, "client_resources": {"num_cpus": threads, "num_gpus": 1.0 if gpus else 0.0}}
 
 

