@@ -125,6 +125,7 @@ lint: $(DEV)
 
 bench: $(DEV)
 	OMP_NUM_THREADS=1 .venv/bin/python tests/bench/training.py
+	OMP_NUM_THREADS=1 .venv/bin/python tests/bench/strategies.py
 	OMP_NUM_THREADS=1 .venv/bin/python tests/bench/grids.py
 	OMP_NUM_THREADS=1 .venv/bin/python tests/bench/edge_fit.py
 	OMP_NUM_THREADS=1 .venv/bin/python tests/bench/ingestion.py
