@@ -27,7 +27,7 @@ CRATE := .venv/crate-$(call digest,$(sort envs/cpu.txt envs/$(LOCK).txt) envs/cr
 # Before torch is loaded: idle OpenMP threads sleep instead of spinning.
 export OMP_WAIT_POLICY = passive
 
-.PHONY: help setup demo real reproduce report crate why retry partial restored monitor test test-slow slurm lint bench bench-gpu clean chromium
+.PHONY: help setup demo real reproduce report crate reference why retry partial restored monitor test test-slow slurm lint bench bench-gpu clean chromium
 
 help:
 	@echo "make setup                 create .venv from the lock in envs/cpu.txt"
@@ -36,6 +36,7 @@ help:
 	@echo "make reproduce EXPERIMENT=name   any file of config/experiments"
 	@echo "make report EXPERIMENT=name      bind its results into one HTML file"
 	@echo "make crate EXPERIMENT=name       its provenance as an RO-Crate"
+	@echo "make reference EXPERIMENT=name   its tables as one page for git (results/reference)"
 	@echo "make why EXPERIMENT=name TARGET=runs   what would run, and why (TARGET: a stage or files; all without it)"
 	@echo "make retry EXPERIMENT=name       run the failed runs again, and nothing else"
 	@echo "make partial EXPERIMENT=name     tables and report of what is there; what is missing is named"
@@ -87,6 +88,9 @@ results/%/report.html: results/%/summary.html $(wildcard workflow/report/*.rst)
 crate: $(CRATE)
 	$(SNAKEMAKE) --configfile config/experiments/$(EXPERIMENT).yaml --reporter fairscape \
 	  --report-fairscape-name "fedbench: $(EXPERIMENT)" --report-fairscape-path results/$(EXPERIMENT)/ro-crate-metadata.json
+
+reference: setup
+	.venv/bin/python -m fedbench.reporting.reference results/$(EXPERIMENT)
 
 why: setup
 	@$(SNAKEMAKE) --configfile config/experiments/$(EXPERIMENT).yaml --dry-run --quiet host -- $(TARGET) 2>&1 | .venv/bin/python -m fedbench.why
