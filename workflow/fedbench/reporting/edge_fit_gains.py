@@ -48,8 +48,8 @@ def _sentence(question: str, estimate: Estimate | None) -> str:
     if estimate is None:
         return f"{question}: {NOT_RUN}."
     kind, _, other = question.rpartition(" ")
-    place = {HIGHER: "above", LOWER: "below", OPEN: "not shown to differ from"}[reading(estimate)]
-    return f"the federated F1 lies {place} {other} ({kind.split()[0]} {estimate.mean} {estimate.interval})."
+    place = {HIGHER: "lies above", LOWER: "lies below", OPEN: "is not shown to differ from"}[reading(estimate)]
+    return f"the federated F1 {place} {other} ({kind.split()[0]} {estimate.mean} {estimate.interval})."
 
 
 def _missing(experiment: Experiment, groups: dict[str, Group], needed: tuple[str, str]) -> Iterator[str]:
