@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import precision_recall_fscore_support
+from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from fedbench.errors import FedbenchError
 from fedbench.evaluation.resampling import METRICS, _metrics, bootstrap, generator
@@ -106,6 +106,19 @@ def test_interval_agrees_with_the_binomial() -> None:
     low, high = np.quantile(drawn, [0.025, 0.975])
     half = 1.96 * np.sqrt(0.8 * 0.2 / 1000)
     assert (low, high) == pytest.approx((0.8 - half, 0.8 + half), abs=0.003)
+
+
+def test_a_rare_class_that_is_always_missed_does_not_widen_the_interval_of_macro_f1() -> None:
+    # Two rows of class 1, both taken for 0: without strata every seventh resample has none of them, and macro F1 of 1.
+    truth, predicted = np.r_[np.zeros(60, np.int64), [1, 1]], np.zeros(62, np.int64)
+    drawn = bootstrap(truth, predicted[None], 2, 1000, generator("x"))[:, 0, METRICS.index("f1_macro")]
+    assert drawn == pytest.approx(f1_score(truth, predicted, average="macro"))
+
+
+def test_a_class_that_only_some_resamples_predict_keeps_its_part_in_macro_f1() -> None:
+    truth, predicted = np.zeros(40, np.int64), np.r_[np.zeros(39, np.int64), [1]]
+    drawn = bootstrap(truth, predicted[None], 2, 1000, generator("x"))[:, 0, METRICS.index("f1_macro")]
+    assert drawn.max() == pytest.approx(0.5)
 
 
 def test_same_run_same_interval_other_run_other_interval(tmp_path: Path) -> None:
