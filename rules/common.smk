@@ -81,6 +81,7 @@ if workflow.is_main_process:
         raise WorkflowError(str(error)) from None
 
 SCORES = [f"{RESULTS}/scores/scores.parquet", f"{RESULTS}/scores/runs.parquet"]
+HISTORIES = f"{RESULTS}/scores/histories.parquet"
 SNAPSHOTS = f"{EXPERIMENT.results}/models"  # shared: no experiment fetches or converts the same weights again
 
 DOWNLOADS = f"{EXPERIMENT.results}/downloads"  # shared as well, and no rule's output: an interrupted one goes on

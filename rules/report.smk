@@ -16,7 +16,7 @@ rule table:
         data=lambda wildcards: datasets(captions.studies(wildcards.table)),
         accounts=lambda wildcards: data_accounts(captions.studies(wildcards.table)),
         histories=lambda wildcards: (
-            run_files("history.parquet") if wildcards.table.endswith(("-budget", "-variants", "-groups")) else []
+            [HISTORIES] if wildcards.table.endswith(("-budget", "-variants", "-groups")) else []
         ),
         predictions=lambda wildcards: (
             run_files("predictions.parquet") if wildcards.table.endswith(("-gains", "-variants", "-groups")) else []
@@ -69,7 +69,7 @@ rule memory:
 rule figure:
     input:
         scores=SCORES,
-        histories=lambda wildcards: [] if wildcards.figure in contents.FROM_SCORES else run_files("history.parquet"),
+        histories=lambda wildcards: [] if wildcards.figure in contents.FROM_SCORES else [HISTORIES],
         published=lambda wildcards: ["config/published/edge-fit.csv"] if wildcards.figure == "edge-fit-bars" else [],
     output:
         svg=report(

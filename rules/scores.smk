@@ -1,4 +1,4 @@
-# Scores. Takes the files of each run; leaves one tidy table of scores and one table of runs. Nothing here trains.
+# Scores. Takes the files of each run; leaves one tidy table of scores, one of runs, and their histories in one file. Nothing here trains.
 
 
 # Runs where the workflow was started: the nodes of a cluster often have no network, and a job there costs more than this.
@@ -37,9 +37,11 @@ rule collate:
         scores=expand(f"{RESULTS}/scores/{{run}}.parquet", run=SHOWN),
         manifests=run_files("manifest.json"),
         usages=run_files("usage.json"),
+        histories=run_files("history.parquet"),
     output:
         scores=f"{RESULTS}/scores/scores.parquet",
         runs=f"{RESULTS}/scores/runs.parquet",
+        histories=HISTORIES,
     log:
         f"{RESULTS}/logs/scores.log",
     conda:
@@ -51,7 +53,7 @@ rule collate:
     params:
         missing=[RUNS[run].model_dump_json() for run in MISSING],
         logs=f"{RESULTS}/logs/runs",
-        code=code_digest("evaluation.score", "evaluation.run_table"),
+        code=code_digest("evaluation.score", "evaluation.run_table", "evaluation.histories"),
     message:
         "One table of scores, one of runs"
     script:

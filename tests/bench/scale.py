@@ -162,12 +162,15 @@ def read(folder: Path) -> tuple[Any, dict[str, Any]]:
 
 def collate(folder: Path) -> None:
     """What rule `collate` does."""
+    from fedbench.evaluation import histories
     from fedbench.evaluation.run_table import write_runs
     from fedbench.evaluation.score import collate
 
     results, names = folder / "results/scale", list(table(folder))
     collate([results / "scores" / f"{name}.parquet" for name in names], results / "scores/scores.parquet")
-    write_runs([results / "runs" / name for name in names], results / "scores/runs.parquet")
+    folders = [results / "runs" / name for name in names]
+    write_runs(folders, results / "scores/runs.parquet")
+    histories.collate(folders, results / "scores/histories.parquet")
 
 
 def manifest(folder: Path) -> None:

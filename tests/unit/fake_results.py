@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fedbench.evaluation import histories
 from fedbench.evaluation.run_table import write_runs
 from fedbench.evaluation.score import collate, score
 from fedbench.spec import Experiment, ModelSpec, RandomWeights, RunSpec, StrategySpec
@@ -181,6 +182,7 @@ def score_all(results: Path, bootstrap: int = 200) -> None:
         score(folder, part, bootstrap)
     collate(parts, results / "scores" / "scores.parquet")
     write_runs(folders, results / "scores" / "runs.parquet")
+    histories.collate(folders, results / "scores" / "histories.parquet")
 
 
 def build(

@@ -8,6 +8,7 @@ import fake_results as fake
 import pandas as pd
 import pytest
 
+from fedbench.evaluation import histories
 from fedbench.evaluation.run_table import write_runs
 from fedbench.evaluation.score import collate
 from fedbench.reporting import build
@@ -29,6 +30,7 @@ def without(results: Path, *labels: str, logs: tuple[str, ...] = ()) -> Path:
     rest = [path for path in folders if path not in missing]
     scores = results / "scores"
     collate([scores / f"{path.name}.parquet" for path in rest], scores / "scores.parquet")
+    histories.collate(rest, scores / "histories.parquet")
     write_runs(rest, scores / "runs.parquet", missing=[specs[path] for path in missing], logs=results / "logs/runs")
     return results
 

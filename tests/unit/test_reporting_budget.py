@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fedbench.evaluation.histories import collate
 from fedbench.reporting import build
 from fedbench.reporting.budget import BETTER, OPEN, SINGLE, WORSE, budget, readings
 from fedbench.reporting.results import Estimate, Results
@@ -42,9 +43,13 @@ def results(
         for seed, table in enumerate(histories):
             run = f"{name}-{partition}-s{seed}"
             (folder / "runs" / run).mkdir(parents=True)
-            pq.write_table(pa.Table.from_pandas(table), folder / "runs" / run / "history.parquet")
+            pq.write_table(
+                pa.Table.from_pandas(table, fake.HISTORY, preserve_index=False),
+                folder / "runs" / run / "history.parquet",
+            )
             runs.append({"run": run, "seed": seed, "strategy": name, "partition": partition})
             runs[-1] |= {"strategy_title": title, "strategy_published": published}
+    collate(sorted((folder / "runs").iterdir()), folder / "scores" / "histories.parquet")
     common = {"study": "gsfs", "procedure": "federated", "status": "ok"}
     return Results(folder, pd.DataFrame(), pd.DataFrame(runs).assign(**common))
 

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from fedbench.errors import FedbenchError
+from fedbench.evaluation.histories import Histories
 from fedbench.files import read_json
 
 NOT_RUN = "not run"
@@ -112,6 +113,11 @@ class Results:
             if not path.is_file():
                 raise FedbenchError("no such file", where=path, remedy="Score the runs first.")
         return cls(folder, *(pd.read_parquet(path) for path in paths))
+
+    @cached_property
+    def histories(self) -> Histories:
+        """The history of each run."""
+        return Histories(self.folder / "scores" / "histories.parquet")
 
     @cached_property
     def by_run(self) -> dict[str, dict[tuple[str, str, int, str], tuple[float, float, float]]]:
@@ -221,7 +227,7 @@ class Group:
     def histories(self) -> Iterator[tuple[int, pd.DataFrame]]:
         """Yield (seed, history) of each finished run that has one, by seed."""
         for run, seed in zip(self.finished["run"], self.finished["seed"], strict=True):
-            history = pd.read_parquet(self.results.folder / "runs" / str(run) / "history.parquet")
+            history = self.results.histories.of(str(run))
             if len(history):
                 yield int(seed), history
 
