@@ -1,4 +1,5 @@
-# Scores. Takes the files of each run; leaves one tidy table of scores, one of runs, and their histories in one file. Nothing here trains.
+# Scores. Takes the files of each run; leaves one tidy table of scores, one of runs, and their histories in one file.
+# Nothing here trains.
 
 
 # Runs where the workflow was started: the nodes of a cluster often have no network, and a job there costs more than this.

@@ -7,16 +7,15 @@ casts to float32 of peft's `prepare_model_for_kbit_training`, which would slow i
 
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
+from process import isolated
 from tabulate import tabulate
 
 from fedbench.experiment import load as load_experiment
@@ -247,18 +246,9 @@ def _memory(entry: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{entry}:"))
 
 
-def isolated(name: str) -> dict[str, Any]:
-    """Run one measurement of this file in a fresh process and return what it printed."""
-    answer = subprocess.run([sys.executable, __file__, name], capture_output=True, text=True, check=False)
-    if answer.returncode:
-        raise SystemExit(f"benchmark {name} failed:\n{answer.stderr[-2000:]}")
-    measured: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
-    return measured
-
-
 def main() -> None:
     """Measure everything and write the table."""
-    found = {name: isolated(name) for name in MEASUREMENTS}
+    found = {name: isolated(__file__, name) for name in MEASUREMENTS}
     made, replies = found["aggregate"], found["answers"]
     rows = [
         [

@@ -9,7 +9,6 @@ tokenises or evaluates: both get the same token ids, masks, LoRA modules, optimi
 import json
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import training as demo
+from process import isolated
 from tabulate import tabulate
 
 from fedbench.files import write_json, write_text
@@ -300,18 +300,9 @@ MEASUREMENTS: dict[str, Callable[[Path], Figures]] = {
 }
 
 
-def isolated(name: str) -> Figures:
-    """Run one measurement of this file in a fresh process and return what it printed."""
-    answer = subprocess.run([sys.executable, __file__, name], capture_output=True, text=True, check=False)
-    if answer.returncode:
-        raise SystemExit(f"benchmark {name} failed:\n{answer.stderr[-2000:]}")
-    measured: Figures = json.loads(answer.stdout.splitlines()[-1])
-    return measured
-
-
 def main() -> None:
     """Measure everything and write the tables."""
-    found = {name: isolated(name) for name in MEASUREMENTS}
+    found = {name: isolated(__file__, name) for name in MEASUREMENTS}
     tick, here, there = found["bookkeeping"], found["ours"], found["peer"]
     if here["parameters"] != there["parameters"]:
         raise SystemExit(f"not equal work: {here['parameters']:.0f} and {there['parameters']:.0f} parameters trained")

@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from process import isolated
 from tabulate import tabulate
 
 from fedbench.experiment import load as load_experiment
@@ -146,15 +147,6 @@ def loops(folder: Path) -> dict[str, float]:
     }
 
 
-def isolated(name: str, *arguments: str) -> dict[str, float]:
-    """Run one measurement of this file in a fresh process and return what it printed."""
-    answer = subprocess.run([sys.executable, __file__, name, *arguments], capture_output=True, text=True, check=False)
-    if answer.returncode:
-        raise SystemExit(f"benchmark {name} failed:\n{answer.stderr[-2000:]}")
-    measured: dict[str, float] = json.loads(answer.stdout.splitlines()[-1])
-    return measured
-
-
 def second_demo() -> float | None:
     """Return the seconds of a `make demo` that has nothing to do; None where there is no finished demo."""
     if not (RESULTS / "demo" / "report.html").is_file():
@@ -167,7 +159,8 @@ def second_demo() -> float | None:
 
 def main() -> None:
     """Measure everything and write the table."""
-    one, ten, speed = isolated("federated", "1"), isolated("federated", "10"), isolated("loops")
+    one, ten = isolated(__file__, "federated", "1"), isolated(__file__, "federated", "10")
+    speed = isolated(__file__, "loops")
     idle = second_demo()
     rows = [
         ["federated wall / local training, 10 clients", ten["wall"] / ten["train"], "<= 1.10"],

@@ -55,6 +55,7 @@ def _origin(told: dict[str, Any]) -> str:
         ["command", f"`{told['command']}`"],
         ["written", told["written"]],
         ["commit of the runs", ", ".join(sorted({run["commit"] for run in runs if run["commit"]}))],
+        ["commit of the tables", f"{told['commit']}{', with changes' if told['dirty'] else ''}"],
         ["runs", ", ".join(f"{count} {status}" for status, count in Counter(run["status"] for run in runs).items())],
         ["seconds of all runs", f"{seconds:,.0f}, one after another"],
         ["machine", "; ".join(sorted(machines))],

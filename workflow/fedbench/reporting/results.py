@@ -108,16 +108,16 @@ class Results:
         Raises:
             FedbenchError: one of the two is missing.
         """
-        paths = [folder / "scores" / name for name in ("scores.parquet", "runs.parquet")]
-        for path in paths:
-            if not path.is_file():
-                raise FedbenchError("no such file", where=path, remedy="Score the runs first.")
-        return cls(folder, *(pd.read_parquet(path) for path in paths))
+        return cls(folder, *(pd.read_parquet(_scored(folder, name)) for name in ("scores.parquet", "runs.parquet")))
 
     @cached_property
     def histories(self) -> Histories:
-        """The history of each run."""
-        return Histories(self.folder / "scores" / "histories.parquet")
+        """The history of each run.
+
+        Raises:
+            FedbenchError: scores/histories.parquet is missing.
+        """
+        return Histories(_scored(self.folder, "histories.parquet"))
 
     @cached_property
     def by_run(self) -> dict[str, dict[tuple[str, str, int, str], tuple[float, float, float]]]:
@@ -252,3 +252,10 @@ class Group:
         if missing:
             reasons.append(f"{NOT_RUN}: seed {', '.join(missing)}: no run in this result set")
         return "; ".join(reasons)
+
+
+def _scored(folder: Path, name: str) -> Path:
+    path = folder / "scores" / name
+    if not path.is_file():
+        raise FedbenchError("no such file", where=path, remedy="Score the runs first.")
+    return path
