@@ -188,7 +188,7 @@ def test_llama_2_7b_by_hand():
 def test_logits_count_from_the_first_response_token_on():
     counts = footprint(SHAPES["llama"] | {"vocab_size": 50_000}, spec())
     more, less = (counts.memory(BATCH, LENGTH, response).total for response in (60, 20))
-    assert more - less == BATCH * 40 * 50_000 * (2 + 3 * 4)
+    assert more - less == BATCH * 40 * 50_000 * (2 + 2)  # with their gradient; in float32 only some at a time
     assert counts.memory(BATCH, LENGTH, 10 * LENGTH) == counts.memory(BATCH, LENGTH)
 
 

@@ -30,11 +30,12 @@ With full tuning a norm keeps 4 h n more, what its weight is multiplied with, an
 (one tensor for all that read a norm; under autocast a copy each). Frozen matrices keep no input. With gradient
 checkpointing a block keeps c h n, its input, and all of the above for one block at a time, while the mask stays.
 
-Once: the last norm; rotations; what is trained in bfloat16 (autocast). The rest is transient, and the larger of two
-moments counts: the loss, R batch positions only (training.loop.batch_loss), with the logits in c and three float32
-arrays of their size (log-softmax, its gradient, and that of the likelihood); or the backward pass through a
-feed-forward layer, with gradients c h n, c f n and either 2 c f n more or the largest matrix dequantised to c bytes a
-number (bitsandbytes MatMul4Bit.backward). The logits stay to the end of the step.
+Once: the last norm; rotations; what is trained in bfloat16 (autocast); the logits of R batch positions
+(training.loop.batch_loss), c bytes each, to the end of the step. The rest is transient, and the larger of two moments
+counts: the loss, with the gradient of the logits in c bytes and, for some positions at a time, their softmax in
+float32, beside a wider copy where they are bfloat16 (training.likelihood); or the backward pass through a feed-forward
+layer, with gradients c h n, c f n and either 2 c f n more or the largest matrix dequantised to c bytes a number
+(bitsandbytes MatMul4Bit.backward).
 """
 
 from collections.abc import Mapping
@@ -50,6 +51,9 @@ FORMULA = ("llama", "phi3", "qwen2", "gemma3_text")
 
 WORKSPACE = 32 * 2**20
 """Bytes that torch sets aside for cuBLAS on Hopper cards; 8 MiB on older ones."""
+
+LOGITS = 2**22
+"""Logits that the loss widens to float32 together (training.likelihood): 16 MiB."""
 
 GIB = 2**30
 
@@ -120,22 +124,20 @@ class Footprint:
         return Memory(self.weights, self.constants, self.adapters, gradients, self.optimizer, activations)
 
     def activations(self, batch: int, length: int, response: int | None = None, padded: bool | None = None) -> int:
-        """Return the bytes of activations at their peak: what is kept, the logits, and the larger transient."""
+        """Return the bytes of activations at their peak: what is kept, and the larger transient."""
         c, block, tokens = self._number, self.block, batch * length
-        answered = batch * (length if response is None else min(length, response))
-        logits = c * self.vocabulary * (answered + batch)  # the position before the first response token is asked too
-        loss = 2 * 4 * self.vocabulary * answered  # beside the log-softmax, which is kept
+        asked = self._asked(batch, length, response)
+        widened = 4 * (2 if c == 2 else 1) * min(asked, LOGITS // max(1, self.vocabulary) or 1)
+        loss = self.vocabulary * (c * asked + widened)
         matrix = c * block.largest if self.training.quantisation == "nf4" else 0
         backward = c * block.width * tokens + c * block.inner * tokens + max(matrix, 2 * c * block.inner * tokens)
         if self.training.gradient_checkpointing:
             backward += max(self._block(batch, length, masked) for masked in self._masks(batch, length, padded))
-        softmax = 4 * self.vocabulary * answered  # gone when the blocks go backward
-        return self.kept(batch, length, response, padded) + logits + max(loss, backward - softmax)
+        return self.kept(batch, length, response, padded) + max(loss, backward)
 
     def kept(self, batch: int, length: int, response: int | None = None, padded: bool | None = None) -> int:
-        """Return the bytes that autograd keeps from the forward to the backward pass, without the logits themselves."""
+        """Return the bytes that autograd keeps from the forward to the backward pass, the logits among them."""
         c, block, tokens = self._number, self.block, batch * length
-        answered = batch * (length if response is None else min(length, response))
         masks = self._masks(batch, length, padded)
         if self.training.gradient_checkpointing:
             bytes_ = self.blocks * c * block.width * tokens + (batch * length * length if True in masks else 0)
@@ -143,7 +145,8 @@ class Footprint:
             bytes_ = sum(self._block(batch, length, masked) * count for masked, count in masks.items())
             bytes_ -= 0 if self._full else self._norm * tokens
             bytes_ += 2 * self.trainable if c == 2 else 0
-        return bytes_ + self._norm * tokens + 2 * c * block.head_width * length + 4 * self.vocabulary * answered
+        logits = c * self.vocabulary * self._asked(batch, length, response)
+        return bytes_ + self._norm * tokens + 2 * c * block.head_width * length + logits
 
     def flops(self, batch: int, length: int, response: int | None = None) -> int:
         """Return the floating-point operations that a step needs; what is computed twice counts once.
@@ -176,6 +179,10 @@ class Footprint:
             middle = (low + high) // 2
             low, high = (middle, high) if fits(middle) else (low, middle)
         return low
+
+    def _asked(self, batch: int, length: int, response: int | None) -> int:
+        """Return the positions that have logits: of responses, and the one before the first response token."""
+        return batch * ((length if response is None else min(length, response)) + 1)
 
     @property
     def _number(self) -> int:

@@ -19,6 +19,7 @@ from fedbench.training import optimizer
 from fedbench.training.batches import collate, groups, shares
 from fedbench.training.correction import Arrays, Correction, split
 from fedbench.training.examples import IGNORED, Examples
+from fedbench.training.likelihood import next_token_loss
 
 
 @dataclass
@@ -274,7 +275,8 @@ def batch_loss(
     """Return (mean cross-entropy, logits) of a batch: of classes, weighted if there are weights, or of responses.
 
     For responses, logits are computed from the first response token of the batch on: a prompt carries no loss, and a
-    vocabulary-sized row for each of its tokens is most of the memory of a small language model.
+    vocabulary-sized row for each of its tokens is most of the memory of a small language model. The logits are those
+    that predict these tokens, and one more, whose next token is not known.
     """
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     labels = batch["labels"]
@@ -282,9 +284,8 @@ def batch_loss(
         logits = model(**inputs).logits
         return cross_entropy(logits.float(), labels, weight=class_weights), logits
     first = max(1, int((labels != IGNORED).any(dim=0).nonzero()[0]))
-    logits = model(**inputs, logits_to_keep=labels.shape[1] - first + 1).logits[:, :-1]
-    wanted = labels[:, first:]
-    return cross_entropy(logits.flatten(0, 1).float(), wanted.flatten(), ignore_index=IGNORED), logits
+    logits = model(**inputs, logits_to_keep=labels.shape[1] - first + 1).logits
+    return next_token_loss(logits, labels[:, first:]), logits
 
 
 def distilled(loss: torch.Tensor, logits: torch.Tensor, taught: torch.Tensor, spec: DistillationSpec) -> torch.Tensor:
