@@ -109,10 +109,32 @@ def test_interval_agrees_with_the_binomial() -> None:
 
 
 def test_a_rare_class_that_is_always_missed_does_not_widen_the_interval_of_macro_f1() -> None:
-    # Two rows of class 1, both taken for 0: without strata every seventh resample has none of them, and macro F1 of 1.
+    # Two rows of class 1, both taken for 0: every seventh resample has none of them, and nothing but right answers.
     truth, predicted = np.r_[np.zeros(60, np.int64), [1, 1]], np.zeros(62, np.int64)
     drawn = bootstrap(truth, predicted[None], 2, 1000, generator("x"))[:, 0, METRICS.index("f1_macro")]
-    assert drawn == pytest.approx(f1_score(truth, predicted, average="macro"))
+    assert drawn.max() == pytest.approx(0.5)
+    assert f1_score(truth, predicted, average="macro") - 0.03 < drawn.min()
+
+
+def test_a_rare_class_that_is_always_found_leaves_a_perfect_score_perfect() -> None:
+    truth = np.r_[np.zeros(60, np.int64), [1, 1]]
+    assert (bootstrap(truth, truth[None], 2, 1000, generator("x"))[:, 0, METRICS.index("f1_macro")] == 1).all()
+
+
+def test_accuracy_is_uncertain_even_where_errors_follow_classes() -> None:
+    truth, predicted = np.r_[np.zeros(60, np.int64), np.ones(5, np.int64)], np.zeros(65, np.int64)
+    drawn = bootstrap(truth, predicted[None], 2, 1000, generator("x"))[:, 0, METRICS.index("accuracy")]
+    assert np.quantile(drawn, 0.025) < 0.88 < 60 / 65 < 0.96 < np.quantile(drawn, 0.975)
+
+
+def test_what_a_client_predicts_is_no_class_of_the_others(tmp_path: Path) -> None:
+    stray = ["seen nowhere else", *TRUTH[1:]]
+    rows = fake.predictions(TRUTH, TRUTH) + fake.predictions(TRUTH, stray, scope="client", client=0)
+    scores = scored(tmp_path, rows)
+    one, other = value(scores, "f1_macro"), value(scores, "f1_macro", "client", 0)
+    assert (one["value"], one["low"], one["high"]) == (1, 1, 1)
+    assert other["value"] == pytest.approx(f1_score(TRUTH, stray, average="macro"))
+    assert other["low"] < other["value"] < other["high"]
 
 
 def test_a_class_that_only_some_resamples_predict_keeps_its_part_in_macro_f1() -> None:
@@ -133,7 +155,13 @@ def test_same_run_same_interval_other_run_other_interval(tmp_path: Path) -> None
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), min_size=1, max_size=40))
 def test_resampled_metrics_agree_with_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     truth, predicted = (np.array(column) for column in zip(*pairs, strict=True))
-    ours = dict(zip(METRICS, _metrics(np.ones((1, len(pairs))), truth, predicted, 4)[0], strict=True))
+    ours = dict(
+        zip(
+            METRICS,
+            _metrics(np.ones((1, len(pairs))), np.ones(len(pairs), np.int64), truth, predicted, 4)[0],
+            strict=True,
+        )
+    )
     labels = sorted((set(truth) | set(predicted)) - {4})
     for average in ("macro", "weighted"):
         theirs = precision_recall_fscore_support(truth, predicted, labels=labels, average=average, zero_division=0)[:3]

@@ -42,7 +42,7 @@ def differences(mine: pd.DataFrame, theirs: pd.DataFrame, draws: int, name: str)
     code = {label: index for index, label in enumerate([*labels, UNPARSED])}
     encode = np.vectorize(code.__getitem__, otypes=[np.int64])
     drawn = bootstrap(encode(truth), np.stack([encode(one) for one in given]), len(labels), draws, generator(name))
-    exact = np.array([points(truth, one, labels) for one in given])
+    exact = np.array([points(truth, one) for one in given])
     count = len(mine.columns) - 1
     difference = exact[:count].mean(axis=0) - exact[count:].mean(axis=0)
     spread = drawn[:, :count].mean(axis=1) - drawn[:, count:].mean(axis=1)

@@ -28,12 +28,10 @@ def generator(name: str) -> np.random.Generator:
 
 
 def bootstrap(truth: Codes, predicted: Codes, classes: int, draws: int, rng: np.random.Generator) -> Values:
-    """Return the metrics of `draws` resamples (with replacement) of the test rows, class by class.
+    """Return the metrics of `draws` resamples (with replacement) of the test rows.
 
-    Each class keeps its number of rows (a stratified bootstrap): where a rare one, often missed, dropped out of a
-    resample, its macro means would jump, and the interval would end far from the value that it belongs to. Every
-    resample takes the same rows for all scopes, so a mean over scopes keeps their correlation. Rows equal in truth and
-    in every prediction are drawn together, as one cell of a multinomial.
+    Every resample takes the same rows for all scopes, so a mean over scopes keeps their correlation. Rows equal in
+    truth and in every prediction are drawn together, as one cell of a multinomial.
 
     Args:
         truth: class code of each row, shape (rows,), in 0..classes-1.
@@ -47,45 +45,49 @@ def bootstrap(truth: Codes, predicted: Codes, classes: int, draws: int, rng: np.
     """
     patterns, counts = np.unique(np.vstack([truth, predicted]), axis=1, return_counts=True)
     blocks = [
-        np.stack([_metrics(weights, patterns[0], scope, classes) for scope in patterns[1:]], axis=1)
-        for weights in _resamples(counts, patterns[0], draws, rng)
+        np.stack([_metrics(weights, counts, patterns[0], scope, classes) for scope in patterns[1:]], axis=1)
+        for weights in _resamples(counts, draws, rng)
     ]
     return np.concatenate(blocks)
 
 
-def _resamples(counts: Codes, truth: Codes, draws: int, rng: np.random.Generator) -> Iterator[Values]:
+def _resamples(counts: Codes, draws: int, rng: np.random.Generator) -> Iterator[Values]:
     """Yield blocks of resampled pattern counts, shape (block, patterns)."""
     block = max(1, _CELLS // len(counts))
-    strata = [np.flatnonzero(truth == label) for label in np.unique(truth)]
+    rows = counts.sum()
     for start in range(0, draws, block):
-        drawn = np.empty((min(block, draws - start), len(counts)))
-        for own in strata:
-            rows = counts[own].sum()
-            drawn[:, own] = rng.multinomial(rows, counts[own] / rows, size=len(drawn))
-        yield drawn
+        yield rng.multinomial(rows, counts / rows, size=min(block, draws - start)).astype(np.float64)
 
 
-def _metrics(weights: Values, truth: Codes, predicted: Codes, classes: int) -> Values:
-    """Return the metrics of weighted patterns, shape (draws, len(METRICS)).
+def _metrics(weights: Values, counts: Codes, truth: Codes, predicted: Codes, classes: int) -> Values:
+    """Return the metrics of resampled patterns, shape (draws, len(METRICS)).
 
-    A class has a part in a macro mean if some pattern holds or predicts it, as in scikit-learn; of a resample that is
-    decided by the whole test set.
+    A class has a part in a macro mean if some row holds or predicts it, as in scikit-learn; of a resample that is
+    decided by the whole test set. One that a resample neither holds nor predicts counts with its score on the whole:
+    were it left out, or zero, the macro means would jump with the luck of a rare class.
     """
-    is_truth = np.eye(classes)[truth]
-    is_predicted = np.eye(classes + 1)[predicted]
-    support = weights @ is_truth
-    chosen = weights @ is_predicted
-    hits = weights @ (is_truth * is_predicted[:, :classes])
-    unparsed, chosen = chosen[:, classes], chosen[:, :classes]
-
-    precision = _ratio(hits, chosen)
-    recall = _ratio(hits, support)
-    f1 = _ratio(2 * hits, support + chosen)
+    parts, support, chosen, hits = _by_class(weights, truth, predicted, classes)
+    whole, held, taken, _ = _by_class(counts[None].astype(np.float64), truth, predicted, classes)
+    absent, seen = support + chosen[:, :classes] == 0, (held + taken[:, :classes])[0] > 0
     rows = weights.sum(axis=1)
-    seen = (is_truth + is_predicted[:, :classes]).any(axis=0)
-    macro = [part[:, seen].mean(axis=1) for part in (precision, recall, f1)]
-    weighted = [(part * support).sum(axis=1) / rows for part in (precision, recall, f1)]
-    return np.stack([hits.sum(axis=1) / rows, *macro, *weighted, unparsed / rows], axis=1)
+    macro = [
+        np.where(absent, known, part)[:, seen].sum(axis=1) / max(1, seen.sum())
+        for part, known in zip(parts, whole, strict=True)
+    ]
+    weighted = [(part * support).sum(axis=1) / rows for part in parts]
+    return np.stack([hits.sum(axis=1) / rows, *macro, *weighted, chosen[:, classes] / rows], axis=1)
+
+
+def _by_class(
+    weights: Values, truth: Codes, predicted: Codes, classes: int
+) -> tuple[tuple[Values, Values, Values], Values, Values, Values]:
+    """Return (precision, recall, F1), rows held, rows predicted (unparsed last), rows right; each (draws, classes)."""
+    is_truth, is_predicted = np.eye(classes)[truth], np.eye(classes + 1)[predicted]
+    support, chosen = weights @ is_truth, weights @ is_predicted
+    hits = weights @ (is_truth * is_predicted[:, :classes])
+    answered = chosen[:, :classes]
+    parts = _ratio(hits, answered), _ratio(hits, support), _ratio(2 * hits, support + answered)
+    return parts, support, chosen, hits
 
 
 def _ratio(numerator: Values, denominator: Values) -> Values:

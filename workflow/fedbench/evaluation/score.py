@@ -117,7 +117,7 @@ def _quality(predictions: pd.DataFrame, unit: str, draws: int, name: str, source
     labels = sorted(set(truth).union(*answers) - {UNPARSED})
     code = {label: index for index, label in enumerate([*labels, UNPARSED])}
     encode = np.vectorize(code.__getitem__, otypes=[np.int64])
-    exact = np.array([points(truth, answer, labels) for answer in answers])
+    exact = np.array([points(truth, answer) for answer in answers])
     codes: Codes = np.stack([encode(answer) for answer in answers])
     drawn = bootstrap(encode(truth), codes, len(labels), draws, generator(name))
 
@@ -137,8 +137,12 @@ def _quality(predictions: pd.DataFrame, unit: str, draws: int, name: str, source
     return rows
 
 
-def points(truth: Any, answer: Any, labels: list[str]) -> list[float]:
-    """Return the metrics of one scope in the order of `METRICS`; a class never predicted has precision 0."""
+def points(truth: Any, answer: Any) -> list[float]:
+    """Return the metrics of one scope in the order of `METRICS`; a class never predicted has precision 0.
+
+    Macro means are over the classes that the test rows hold or the scope predicts.
+    """
+    labels = sorted({*truth, *answer} - {UNPARSED})
     averages: tuple[Literal["macro", "weighted"], ...] = ("macro", "weighted")
     means = [
         float(value)
