@@ -126,6 +126,12 @@ def test_intervals_are_students_over_seeds(winning: Any, tmp_path: Path) -> None
     assert cell.high - cell.value == pytest.approx(4.303 * 0.01 / 3**0.5, rel=1e-3)
 
 
+def test_intervals_end_where_accuracy_does(tmp_path: Path) -> None:
+    found = {FEDAVG: [history([0.2, value, value]) for value in (0.1, 0.5, 0.99)]}
+    cell = table_of(found, tmp_path).iloc[0]["FedAvg"]
+    assert (cell.low, cell.high) == (0, 1)
+
+
 def test_budgets_name_the_cheapest_strategy_as_well(winning: Any, tmp_path: Path) -> None:
     questions = table_of(winning, tmp_path).index
     assert "accuracy within 2.00 MiB up and down (all that GSFS used)" in questions

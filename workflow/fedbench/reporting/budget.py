@@ -1,7 +1,7 @@
 """Quality under a budget and cost to a target: the strategies side by side, GSFS against FedAvg seed by seed."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import isnan
 
@@ -51,13 +51,19 @@ class Question:
         return {seed: value / self.size for seed, value in answers.items() if value is not None}
 
     def cell(self, strategy: Strategy) -> Estimate | str:
-        """Return the mean over seeds with its interval; seeds without an answer are counted, not hidden."""
+        """Return the mean over seeds with its interval, cut off at what can be: accuracy up to 1, nothing below 0.
+
+        Seeds without an answer are counted, not hidden.
+        """
         answers, asked = self.of(strategy), len(strategy.seeds)
         estimate = over_seeds(list(answers.values()), self.digits)
         if estimate is None:
             return f"{NO_VERSION if self.larger else NOT_REACHED} (0 of {asked} seeds)"
         if len(answers) == asked:
-            return estimate
+            if estimate.low is None or estimate.high is None:
+                return estimate
+            high = min(1.0, estimate.high) if self.larger else estimate.high
+            return replace(estimate, low=max(0.0, estimate.low), high=high)
         remark = f"reached in {len(answers)} of {asked} seeds"
         return Estimate(estimate.value, digits=self.digits, seeds=len(answers), remark=remark)
 

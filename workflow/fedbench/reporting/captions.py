@@ -16,8 +16,8 @@ TABLES = {
     "gsfs-budget": "GSFS, quality under a budget and cost to a target: accuracy on the server's validation set, not on "
     "the test set, of the newest global version that {traffic} or modelled seconds allow, and what had been spent when "
     "a version first reached a target. Mean over seeds, ± standard deviation, brackets hold Student's 95 % interval "
-    "over seeds; differences are seed by seed, without correction for their number. Seconds come from the virtual "
-    "clock: modelled, not measured.",
+    "over seeds, cut off at what can be; differences are seed by seed, without correction for their number. Seconds "
+    "come from the virtual clock: modelled, not measured.",
     "gsfs-groups": "GSFS, more strategies beside a base one, over the first partition: its ablations, the modules of "
     f"the paper's Figure 1. Differences are on the same test flows, seed by seed. {_SPREAD} Bytes are of all clients, "
     "as serialised; seconds come from the virtual clock: modelled, not measured.",
