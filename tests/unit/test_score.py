@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import f1_score, precision_recall_fscore_support
+from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score
 
 from fedbench.errors import FedbenchError
 from fedbench.evaluation.resampling import METRICS, _metrics, bootstrap, generator
@@ -119,6 +119,14 @@ def test_a_rare_class_that_is_always_missed_does_not_widen_the_interval_of_macro
 def test_a_rare_class_that_is_always_found_leaves_a_perfect_score_perfect() -> None:
     truth = np.r_[np.zeros(60, np.int64), [1, 1]]
     assert (bootstrap(truth, truth[None], 2, 1000, generator("x"))[:, 0, METRICS.index("f1_macro")] == 1).all()
+
+
+def test_resamples_without_a_rare_class_do_not_lower_macro_recall() -> None:
+    # Eight classes of one or two rows, all found, and confused by the rows of a frequent one.
+    truth = np.r_[np.zeros(30, np.int64), np.repeat(np.arange(1, 9), [1, 2] * 4)]
+    predicted = np.r_[np.zeros(14, np.int64), np.repeat(np.arange(1, 9), 2), truth[30:]]
+    drawn = bootstrap(truth, predicted[None], 9, 1000, generator("x"))[:, 0, METRICS.index("recall_macro")]
+    assert drawn.mean() == pytest.approx(recall_score(truth, predicted, average="macro"), abs=0.01)
 
 
 def test_accuracy_is_uncertain_even_where_errors_follow_classes() -> None:

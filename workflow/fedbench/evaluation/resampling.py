@@ -63,12 +63,12 @@ def _metrics(weights: Values, counts: Codes, truth: Codes, predicted: Codes, cla
     """Return the metrics of resampled patterns, shape (draws, len(METRICS)).
 
     A class has a part in a macro mean if some row holds or predicts it, as in scikit-learn; of a resample that is
-    decided by the whole test set. One that a resample neither holds nor predicts counts with its score on the whole:
-    were it left out, or zero, the macro means would jump with the luck of a rare class.
+    decided by the whole test set. One that a resample holds no row of counts with its score on the whole: were it left
+    out, or zero, the macro means would jump with the luck of a rare class.
     """
     parts, support, chosen, hits = _by_class(weights, truth, predicted, classes)
     whole, held, taken, _ = _by_class(counts[None].astype(np.float64), truth, predicted, classes)
-    absent, seen = support + chosen[:, :classes] == 0, (held + taken[:, :classes])[0] > 0
+    absent, seen = support == 0, (held + taken[:, :classes])[0] > 0
     rows = weights.sum(axis=1)
     macro = [
         np.where(absent, known, part)[:, seen].sum(axis=1) / max(1, seen.sum())
