@@ -200,10 +200,23 @@ class Slurm:
 
     def freeze(self, job: str) -> None:
         """Stop the processes of a job where they are, as a dead file server would."""
-        for pid in _processes():
-            if f"SLURM_JOB_ID={job}" in _environment(pid) and self._ours(pid) and _name(pid) != "slurmstepd":
+        stopped = set[int]()
+
+        def none_is_left() -> bool:
+            # A job is RUNNING before it has a process, and a process may fork before it is stopped.
+            found = {
+                pid
+                for pid in _processes()
+                if f"SLURM_JOB_ID={job}" in _environment(pid) and self._ours(pid) and _name(pid) != "slurmstepd"
+            }
+            for pid in found - stopped:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGSTOP)
+            fresh = found - stopped
+            stopped.update(found)
+            return bool(stopped) and not fresh
+
+        self.wait(none_is_left, 30, f"the processes of job {job}")
 
     def resume(self, node: str) -> None:
         """Bring a node back."""
