@@ -24,8 +24,9 @@ CPU := .venv/$(LOCK)-$(call digest,$(sort envs/cpu.txt envs/$(LOCK).txt))
 DEV := .venv/dev-$(call digest,$(sort envs/cpu.txt envs/$(LOCK).txt) envs/ray.txt envs/cluster.txt envs/crate.txt envs/dev.txt)
 CRATE := .venv/crate-$(call digest,$(sort envs/cpu.txt envs/$(LOCK).txt) envs/crate.txt)
 
-# Before torch is loaded: idle OpenMP threads sleep instead of spinning.
+# Before torch is loaded: idle OpenMP threads sleep instead of spinning, and large tensors lie on huge pages.
 export OMP_WAIT_POLICY = passive
+export THP_MEM_ALLOC_ENABLE = 1
 
 .PHONY: help setup demo real reproduce report crate reference why retry partial restored monitor test test-slow slurm lint bench bench-gpu clean chromium
 

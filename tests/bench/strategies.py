@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import training as demo
 from process import isolated
 from tabulate import tabulate
 
@@ -53,6 +52,7 @@ Figures = dict[str, float]
 def bookkeeping(folder: Path) -> Figures:
     """Run GSFS on the demo's encoder and time what is not training: triggers, norms, pool, and validation apart."""
     import polars as pl
+    import training as demo
 
     from fedbench.experiment import read_registry
     from fedbench.federation import simulation
@@ -196,6 +196,8 @@ def peak() -> float:
 
 def ours(folder: Path) -> Figures:
     """Rounds of the in-process grid in bfloat16: median seconds a round, last loss, peak memory."""
+    import training as demo
+
     from fedbench.federation.client import Resident
     from fedbench.federation.simulation import simulate
     from fedbench.models.loading import load

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 # Before anything imports polars: a job keeps to the threads that it was given. Snakemake sets the OpenMP ones itself.
 os.environ.setdefault("POLARS_MAX_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 BEGUN = time.monotonic()
 

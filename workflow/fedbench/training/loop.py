@@ -159,6 +159,7 @@ class Trainer:
                         remedy="Lower training.learning_rate for this model (overrides) or set gradient_clip.",
                     )
                 (loss if share == 1.0 else loss * share).backward()  # type: ignore[no-untyped-call]
+                del loss, logits, taught  # or they would stand beside those of the next batch
                 progress.losses.append(value)
                 progress.examples += len(rows)
                 real = sum(len(examples.inputs[i]) for i in rows)
