@@ -56,6 +56,6 @@ rule collate:
         logs=f"{RESULTS}/logs/runs",
         code=code_digest("evaluation.score", "evaluation.run_table", "evaluation.histories"),
     message:
-        "One table of scores, one of runs"
+        "Tables of scores, runs, histories"
     script:
         "../workflow/scripts/collate.py"

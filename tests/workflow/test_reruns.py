@@ -11,7 +11,7 @@ import pytest
 import yaml
 from checkout import REPOSITORY, Checkout, edited, stages
 
-COLLATED = {"One table of scores, one of runs", "Table", "Verdicts", "Figure", "Manifest", "Summary page"}
+COLLATED = {"Tables of scores, runs, histories", "Table", "Verdicts", "Figure", "Manifest", "Summary page"}
 SCORED = COLLATED | {"Score"}
 IOT23 = {
     "logs to typed flows",
@@ -199,14 +199,14 @@ def test_results_restored_without_their_times_rerun_nothing_after_one_command(fi
         ("data", {"IoT-23", "Dolly"}),
         ("models", {"Model snapshot"}),
         ("runs", {"IoT-23", "Dolly", "Model snapshot", "Run"}),
-        ("scores", {"IoT-23", "Dolly", "Model snapshot", "Run", "Score", "One table of scores, one of runs"}),
+        ("scores", {"IoT-23", "Dolly", "Model snapshot", "Run", "Score", "Tables of scores, runs, histories"}),
         (
             "tables",
             {"IoT-23", "Dolly", "Model snapshot", "Run", "Audit", *SCORED} - {"Figure", "Manifest", "Summary page"},
         ),
         (
             "figures",
-            {"IoT-23", "Dolly", "Model snapshot", "Run", "Figure", "Score", "One table of scores, one of runs"},
+            {"IoT-23", "Dolly", "Model snapshot", "Run", "Figure", "Score", "Tables of scores, runs, histories"},
         ),
         ("report", {"IoT-23", "Dolly", "Model snapshot", "Run", "Audit", *SCORED}),
     ],

@@ -47,7 +47,7 @@ def make(checkout: Checkout, *arguments: str) -> str:
 
 def test_a_partial_report_fetches_and_trains_nothing(damaged, tiny):
     planned = damaged.planned(*PARTIAL, config=tiny)
-    assert "One table of scores, one of runs" in planned
+    assert "Tables of scores, runs, histories" in planned
     assert not DATA_AND_RUNS & stages(planned)
     strategy = damaged.folder / "workflow/fedbench/federation/strategies/fedavg.py"
     with edited(strategy, "\nfrom ", "\nUNUSED = 1\nfrom "):  # nor what is outdated
