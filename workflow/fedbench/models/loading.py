@@ -152,6 +152,7 @@ def _complete(snapshot: Path, missing: list[str]) -> None:
 
 def _with_adapter(model: Any, task: Task, facts: Architecture, training: TrainingSpec) -> Any:
     from peft import LoraConfig, TaskType, get_peft_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
     from transformers.pytorch_utils import Conv1D
 
     lora = LoraConfig(
@@ -168,6 +169,10 @@ def _with_adapter(model: Any, task: Task, facts: Architecture, training: Trainin
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(torch.float32)
+    if training.dtype == "bfloat16":  # PEFT would widen inputs that autocast narrows again: a copy for each matrix
+        for module in adapted.modules():
+            if isinstance(module, BaseTunerLayer):
+                module.cast_input_dtype_enabled = False
     return adapted
 
 

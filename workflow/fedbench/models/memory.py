@@ -14,8 +14,8 @@ R positions from the first response token of the batch on. A block keeps, in byt
     4 h n + 4 n      each RMSNorm: its input in float32 (LlamaRMSNorm widens it) and 1/rms; 4 q n, 4 k n where queries
                      and keys are normalised as well (Gemma 3). The first norm of all keeps nothing under LoRA: nothing
                      before it is trained
-    c h n            input of the adapted projections, one tensor for all; a copy for each where the base is plain
-                     bfloat16 (peft widens it, autocast narrows it); with dropout the copy and its 1-byte mask
+    c h n            input of the adapted projections, one tensor for all; with dropout a copy for each and its 1-byte
+                     mask
     c r n T          what A made of it, input of B
     c (q + 2 k) n    rotated queries and keys, values: input of the attention kernel. A fused projection (Phi-3) stays
                      whole, c (q + 2 k) n in place of the values, and its kernel's output is copied once more, c q n.
@@ -215,8 +215,6 @@ class Footprint:
             token += (c * block.readers if c == 2 else 2 * c) * block.width + c * block.inner
         elif training.lora.dropout:
             token += sum((c + 1) * matrix.inputs for matrix in block.adapted)
-        elif training.dtype == "bfloat16" and training.quantisation == "none":
-            token += sum(c * matrix.inputs for matrix in block.adapted)
         else:
             token += c * block.width if any(matrix.reads_norm for matrix in block.adapted) else 0
             token += c * block.queries if block.fused else 0
