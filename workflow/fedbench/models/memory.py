@@ -52,8 +52,8 @@ FORMULA = ("llama", "phi3", "qwen2", "gemma3_text")
 WORKSPACE = 32 * 2**20
 """Bytes that torch sets aside for cuBLAS on Hopper cards; 8 MiB on older ones."""
 
-LOGITS = 2**22
-"""Logits that the loss widens to float32 together (training.likelihood): 16 MiB."""
+LOGITS = 2**20
+"""Logits that the loss widens to float32 together (training.likelihood): 4 MiB."""
 
 GIB = 2**30
 
