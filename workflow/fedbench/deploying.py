@@ -117,7 +117,7 @@ def _watch(
 
 
 def _threads(nodes: int) -> Mapping[str, str]:
-    """Return the thread settings of every process: the user's, or an equal share of the cores a node."""
+    """Return how every process uses threads and memory: as the user set, or an equal share of the cores a node."""
     share = str(max(1, len(os.sched_getaffinity(0)) // nodes))
     return {
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", share),
