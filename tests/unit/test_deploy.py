@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.error
@@ -26,6 +27,9 @@ from fedbench.runs import runs
 from fedbench.spec import Experiment, RunSpec
 
 PATIENCE = 300  # seconds; a quiet machine needs a tenth
+# A TLS server hangs up on plain text: whether the client reads an end or a reset hangs on who is quicker. That nobody
+# listened at all would read "Connection refused".
+CUT_OFF = "Server disconnected without sending a response|Connection reset by peer"
 
 EXPERIMENT = {
     "experiment": "deployed",
@@ -96,13 +100,13 @@ def refused(tmp_path_factory):
         ("unregistered-key", "Failed to activate SuperNode"),
         ("no-key", "SuperNode authentication is enabled"),
         ("wrong-authority", "CERTIFICATE_VERIFY_FAILED"),
-        ("plain-text", "Server disconnected without sending a response"),
+        ("plain-text", CUT_OFF),
     ],
 )
 def test_a_node_is_refused_that_comes_with(refused, name, reason):
     codes, logs, _, _, _ = refused
     assert codes[name] == 1
-    assert reason in logs[name]
+    assert re.search(reason, logs[name]), logs[name]
     assert "SuperNode ID" not in logs[name], "it never got an identity"
 
 
