@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import scripted
 import tiny
+from flwr.serverapp.strategy import FedAdam
 
 from fedbench.errors import FedbenchError
-from fedbench.experiment import validate
+from fedbench.experiment import read_registry, validate
 from fedbench.federation import strategies
 from fedbench.spec import FederationSpec
 
@@ -33,11 +34,11 @@ def deltas():
         }
 
 
-def reference(second_moment, eta, beta1, tau, correction=lambda t: 1.0):
-    """w <- w + eta m / (sqrt(v) + tau), from m = 0 and v = tau^2."""
+def reference(second_moment, eta, beta1, tau, correction=lambda t: 1.0, start=None):
+    """w <- w + eta m / (sqrt(v) + tau), from m = 0 and v = tau^2 or `start`."""
     w = {name: value.astype(np.float64) for name, value in INITIAL.items()}
     m = {name: np.zeros_like(value) for name, value in w.items()}
-    v = {name: np.full_like(value, tau**2) for name, value in w.items()}
+    v = {name: np.full_like(value, tau**2 if start is None else start) for name, value in w.items()}
     for t, delta in enumerate(deltas(), start=1):
         for name in w:
             m[name] = beta1 * m[name] + (1 - beta1) * delta[name]
@@ -79,6 +80,29 @@ def test_server_optimiser_follows_its_formula(tmp_path, name, moment, beta2, tau
 def test_fedadam_with_bias_correction_is_flowers_step(tmp_path):
     ours = federated(tmp_path, "fedadam", server_learning_rate=0.05, beta1=0.8, beta2=0.9, bias_correction=True)
     assert_close(ours, reference(adam, 0.05, 0.8, 1e-3, lambda t: np.sqrt(1 - 0.9 ** (t + 1)) / (1 - 0.8 ** (t + 1))))
+
+
+@pytest.mark.parametrize(("name", "moment"), [("fedyogi", yogi), ("fedadagrad", adagrad)])
+def test_the_second_moment_may_start_at_zero_as_flowers_does(tmp_path, name, moment):
+    beta2 = {"beta2": 0.9} if name == "fedyogi" else {}
+    ours = federated(tmp_path, name, server_learning_rate=0.05, beta1=0.8, from_zero=True, **beta2)
+    assert_close(ours, reference(moment, 0.05, 0.8, 1e-3, start=0.0))
+
+
+def test_a_declared_strategy_has_flowers_own_defaults(tmp_path):
+    declared = read_registry(tiny.CONFIG).strategies["fedadam-flower"].options
+    flower, options = FedAdam(), strategies.options("fedadam").model_validate(declared)
+    ours = (options.server_learning_rate, options.beta1, options.beta2, options.tau)
+    assert ours == (flower.eta, flower.beta_1, flower.beta_2, flower.tau)
+
+    def correction(t):
+        return np.sqrt(1 - flower.beta_2 ** (t + 1)) / (1 - flower.beta_1 ** (t + 1))
+
+    def moment(v, square):
+        return flower.beta_2 * v + (1 - flower.beta_2) * square
+
+    wanted = reference(moment, flower.eta, flower.beta_1, flower.tau, correction, start=0.0)
+    assert_close(federated(tmp_path, "fedadam", **declared), wanted)
 
 
 def test_fedavgm_adds_up_the_momentum(tmp_path):

@@ -4,7 +4,8 @@ import pandas as pd
 
 from fedbench.reporting.contrasts import costs, difference, reading
 from fedbench.reporting.measures import first_partition, gsfs
-from fedbench.reporting.results import NOT_RUN, Measure, Results
+from fedbench.reporting.results import NOT_RUN, Estimate, Group, Measure, Results, over_seeds
+from fedbench.reporting.trajectories import SCORE, trajectory
 from fedbench.spec import Experiment
 
 _CENTRAL, _CLIENT, _F1 = Measure("accuracy"), Measure("accuracy", "client"), Measure("f1_macro")
@@ -30,6 +31,7 @@ def table(experiment: Experiment, results: Results) -> pd.DataFrame:
                     "seeds": len(group.finished),
                     "Accuracy, central": group.cell(_CENTRAL, "flow"),
                     **against,
+                    "Accuracy, validation": _validation(group),
                     "Accuracy, client": group.cell(_CLIENT, "flow"),
                     "F1 (macro), central": group.cell(_F1, "flow"),
                     **costs(group, "flow"),
@@ -37,3 +39,9 @@ def table(experiment: Experiment, results: Results) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _validation(group: Group) -> Estimate | str:
+    """Return the last global version's accuracy on the server's validation set, by which a setting may be chosen."""
+    paths = [trajectory(history, "both") for _, history in group.histories()]
+    return over_seeds([float(path[SCORE].iloc[-1]) for path in paths if len(path)]) or NOT_RUN
