@@ -19,8 +19,8 @@ TABLES = {
     "over seeds, cut off at what can be; differences are seed by seed, without correction for their number. Seconds "
     "come from the virtual clock: modelled, not measured.",
     "gsfs-groups": "GSFS, more strategies beside a base one, over the first partition: its ablations, the modules of "
-    f"the paper's Figure 1. Differences are on the same test flows, seed by seed. A setting may be chosen by its "
-    f"accuracy on the server's validation set, never by the others. {_SPREAD} Bytes are of all clients, "
+    "the paper's Figure 1. Differences are on the same test flows, seed by seed. Validation is of the last version, on "
+    f"the server's set: a setting may be chosen by it, never by the test columns. {_SPREAD} Bytes are of all clients, "
     "as serialised; seconds come from the virtual clock: modelled, not measured.",
     "gsfs-prompts": "GSFS, prompt management: one model trained centrally on each way of writing a flow; tokens are "
     f"the mean over flows, before cutting. {_SPREAD} Latency is a request at batch size 1 on the machine at hand.",
