@@ -15,7 +15,7 @@ from fedbench.spec import Spec
 class ServerOptimiser(Spec):
     """The server's step: w + eta_s m / (sqrt(v) + tau), from m = 0 and v = tau^2.
 
-    Flower's own defaults (rate 0.1, v = 0) take steps of near eta_s however small an adapter's updates are, hence ours.
+    The start of v follows Reddi et al.; Flower's FedAdam has v = 0, and by default a rate of 0.1.
     """
 
     server_learning_rate: Annotated[float, Field(gt=0, description="eta_s")] = 1e-3
